@@ -1,0 +1,1 @@
+//! ALBERT's configuration and weights as files.

@@ -1,0 +1,2 @@
+//! The program `albert`.
+fn main() {}

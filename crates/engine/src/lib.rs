@@ -1,0 +1,1 @@
+//! ALBERT's forward pass on a CPU, over ragged batches.

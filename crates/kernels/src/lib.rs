@@ -1,0 +1,1 @@
+//! Arithmetic on slices for transformer encoders on a CPU.

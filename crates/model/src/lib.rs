@@ -1,0 +1,1 @@
+//! ALBERT as differentiable modules, on any device.

@@ -1,0 +1,1 @@
+//! From text to features, from logits to an answer.

@@ -1,0 +1,1 @@
+//! Pretraining: corpora, masking, sentence order, optimisers, the loop.
