@@ -1,1 +1,39 @@
-//! From text to features, from logits to an answer.
+//! What a head is for: from text to features, from logits to an answer.
+//!
+//! Each task is one struct, made from an [`engine::Engine`] and a [`text::Tokenizer`], with one
+//! verb that takes text and returns a typed answer with scores and character offsets:
+//!
+//! | task | verb | head |
+//! |---|---|---|
+//! | [`FillMask`] | [`FillMask::fill`] | masked-LM |
+//! | [`SentenceOrder`] | [`SentenceOrder::judge`] | sentence order |
+//!
+//! A folder without the head that a task needs is refused when the task is made, by name, with
+//! the heads that the folder has. Text longer than the model's positions is never cut in
+//! silence: an answer says when it saw a window or a truncated text.
+//!
+//! # Example
+//!
+//! ```no_run
+//! use albert_tasks::{FillMask, open};
+//!
+//! let (engine, tokenizer) = open("models/mini".as_ref(), Default::default())?;
+//! let fill = FillMask::new(engine, tokenizer)?;
+//! for answer in fill.fill(&["The capital of France is [MASK]."], 3)? {
+//!     println!("{:?}", answer.masks[0].candidates);
+//! }
+//! # Ok::<(), albert_tasks::Error>(())
+//! ```
+
+mod error;
+mod fill_mask;
+mod open;
+mod sentence_order;
+
+pub use albert_engine as engine;
+pub use albert_text as text;
+
+pub use error::{Error, Result};
+pub use fill_mask::{Candidate, FillMask, Filled, MaskFill};
+pub use open::{open, tokenizer_of};
+pub use sentence_order::{OrderJudgement, SentenceOrder};

@@ -1,0 +1,269 @@
+//! What a user can type.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// ALBERT, a Lite BERT: raw text to a trained model, a trained model to answers.
+#[derive(Parser)]
+#[command(name = "albert", version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Subcommand)]
+pub enum Command {
+    /// Complete a sentence and judge the order of two: ALBERT at a glance
+    Try(TryArgs),
+    /// Fill every [MASK] of a text with the likeliest pieces
+    FillMask(FillMaskArgs),
+    /// Judge which of two texts came first
+    Order(OrderArgs),
+    /// Turn text into ids, pieces and character offsets
+    Tokenize(TokenizeArgs),
+    /// Turn rows of text or ids into hidden states and logits
+    Encode(EncodeArgs),
+    /// Show what a checkpoint folder holds
+    Inspect(InspectArgs),
+    /// List the models that ship
+    Models(ModelsArgs),
+    /// Show version, instruction sets, threads, default model and memory
+    Doctor(DoctorArgs),
+    /// Train a vocabulary
+    Tokenizer {
+        #[command(subcommand)]
+        command: TokenizerCommand,
+    },
+    /// Pretrain an ALBERT from raw text
+    #[cfg(feature = "train")]
+    Pretrain(PretrainArgs),
+    /// Score a model on held-out documents: masked-LM and sentence order
+    #[cfg(feature = "train")]
+    Score(ScoreArgs),
+}
+
+/// Which model, and how it runs.
+#[derive(Args, Clone)]
+pub struct ModelArgs {
+    /// A checkpoint folder, or the name of a model that ships; without it, `mini`
+    #[arg(long, value_name = "DIR|NAME")]
+    pub model: Option<String>,
+    /// Threads; without it, what affinity and cgroup allow
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Arithmetic of the forward pass
+    #[arg(long, value_enum, default_value_t = Precision::F32)]
+    pub precision: Precision,
+}
+
+/// Arithmetic of the forward pass.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Precision {
+    /// 32-bit floating point.
+    F32,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  albert try \"The ship sailed across the [MASK].\" \
+    --order \"The war began in 1914.\" \"It ended in 1918.\"")]
+pub struct TryArgs {
+    /// A sentence with one or more [MASK]
+    #[arg(value_name = "TEXT", default_value = "The ship sailed across the [MASK].")]
+    pub text: String,
+    /// Two texts whose order to judge; without it, an example
+    #[arg(long, num_args = 2, value_names = ["TEXT_A", "TEXT_B"])]
+    pub order: Vec<String>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  albert fill-mask \"The capital of France is [MASK].\" --top 3")]
+pub struct FillMaskArgs {
+    /// Texts with one or more [MASK]
+    #[arg(required = true, value_name = "TEXT")]
+    pub texts: Vec<String>,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Candidates for each mask
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub top: u32,
+    /// Print JSON, a line for each text
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  albert order \"He opened the door.\" \"Then he went in and sat down.\""
+)]
+pub struct OrderArgs {
+    /// The text that may have come first
+    pub text_a: String,
+    /// The text that may have come second
+    pub text_b: String,
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  albert tokenize \"Hello, world\" --json\n  \
+    albert tokenize --tokenizer spiece.model --input rows.jsonl --json")]
+pub struct TokenizeArgs {
+    /// Texts, one row each
+    #[arg(value_name = "TEXT", conflicts_with = "input", required_unless_present = "input")]
+    pub texts: Vec<String>,
+    /// Rows of {"text"} or {"text", "text_pair"}, one JSON object a line; - for standard input
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<PathBuf>,
+    /// Take the tokenizer of this folder, or of a model that ships; without it, `mini`
+    #[arg(long, value_name = "DIR|NAME", conflicts_with = "tokenizer")]
+    pub model: Option<String>,
+    /// A spiece.model or a tokenizer.json
+    #[arg(long, value_name = "FILE")]
+    pub tokenizer: Option<PathBuf>,
+    /// Read special pieces typed in the text, such as [MASK], as plain text
+    #[arg(long)]
+    pub plain: bool,
+    /// Cut rows to this many pieces, and say so in "truncated"
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(2..))]
+    pub max_length: Option<u32>,
+    /// Print JSON, a line for each row
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  \
+    albert encode --model mini --input rows.jsonl --output out.safetensors\n\n\
+    Tensors are named as transformers names its output fields, with the row's number behind:\n\
+    last_hidden_state.0, pooler_output.0, prediction_logits.0, ...")]
+pub struct EncodeArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Rows of {"text"}, {"text", "text_pair"} or {"input_ids", "token_type_ids"?}, one a line
+    #[arg(long, value_name = "FILE")]
+    pub input: PathBuf,
+    /// The safetensors file to write
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Also write every layer's hidden states as hidden_states.LAYER.ROW
+    #[arg(long)]
+    pub hidden_states: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  albert inspect models/mini")]
+pub struct InspectArgs {
+    /// A checkpoint folder, or the name of a model that ships
+    #[arg(value_name = "DIR|NAME")]
+    pub model: String,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  albert models --json")]
+pub struct ModelsArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  albert doctor --json")]
+pub struct DoctorArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Subcommand)]
+pub enum TokenizerCommand {
+    /// Train a Unigram vocabulary from raw text and save it as tokenizer.json
+    Train(TokenizerTrainArgs),
+}
+
+#[derive(Args)]
+#[command(after_help = "Example:\n  albert tokenizer train --corpus book.txt --corpus news.jsonl.zst \
+    --vocab-size 16000 --output my-tokenizer")]
+pub struct TokenizerTrainArgs {
+    /// Raw text: .txt with blank lines between documents, or JSONL; plain or .zst
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub corpus: Vec<PathBuf>,
+    /// The folder for tokenizer.json; must not hold one yet
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Pieces of the vocabulary, the special ones counted
+    #[arg(long, default_value_t = 16_000, value_parser = clap::value_parser!(u32).range(64..=1_000_000))]
+    pub vocab_size: u32,
+    /// At most this many megabytes of text, drawn evenly over the corpus
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=4_000))]
+    pub sample_mb: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(feature = "train")]
+#[derive(Args)]
+#[command(after_help = "Example:\n  albert pretrain --recipe configs/tiny.toml --corpus my-text.txt \
+    --output my-albert\n  albert pretrain --recipe configs/tiny.toml --corpus my-text.txt \
+    --output my-albert --resume")]
+pub struct PretrainArgs {
+    /// A TOML recipe; see configs/
+    #[arg(long, value_name = "FILE")]
+    pub recipe: PathBuf,
+    /// Raw text: .txt with blank lines between documents, or JSONL; plain or .zst
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub corpus: Vec<PathBuf>,
+    /// Held-out text for the dev scores; without it, a share of the corpus is set aside
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub dev: Vec<PathBuf>,
+    /// The folder to write; must be new or empty unless --resume
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Go on from the last checkpoint in the output folder
+    #[arg(long)]
+    pub resume: bool,
+    /// Where to train: cpu, or with the cargo features of these names cuda or wgpu
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: String,
+    /// Threads; without it, what affinity and cgroup allow
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Print JSON lines instead of a progress bar
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(feature = "train")]
+#[derive(Args)]
+#[command(after_help = "Example:\n  albert score --model mini --corpus heldout.jsonl.zst")]
+pub struct ScoreArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Held-out raw text that the model was not trained on
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub corpus: Vec<PathBuf>,
+    /// Score only the first N documents
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub limit: Option<u32>,
+    /// Also write the scored examples as JSONL, so that others can score them
+    #[arg(long, value_name = "FILE")]
+    pub examples: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

@@ -1,0 +1,61 @@
+//! One file a command.
+
+mod doctor;
+mod encode;
+mod fill_mask;
+mod inspect;
+mod models;
+mod order;
+#[cfg(feature = "train")]
+mod pretrain;
+#[cfg(feature = "train")]
+mod score;
+mod tokenize;
+mod tokenizer_train;
+mod try_it;
+
+use std::sync::Arc;
+
+use albert_checkpoint::{Checkpoint, find_model};
+use albert_engine::{Engine, EngineOptions};
+use albert_tasks::{open, text::Tokenizer};
+use anyhow::Result;
+
+use crate::args::{Cli, Command, ModelArgs, Precision, TokenizerCommand};
+
+/// Runs what the user typed.
+pub fn run(cli: Cli) -> Result<()> {
+    match cli.command {
+        Command::Try(args) => try_it::run(args),
+        Command::FillMask(args) => fill_mask::run(args),
+        Command::Order(args) => order::run(args),
+        Command::Tokenize(args) => tokenize::run(args),
+        Command::Encode(args) => encode::run(args),
+        Command::Inspect(args) => inspect::run(args),
+        Command::Models(args) => models::run(args),
+        Command::Doctor(args) => doctor::run(args),
+        Command::Tokenizer { command: TokenizerCommand::Train(args) } => tokenizer_train::run(args),
+        #[cfg(feature = "train")]
+        Command::Pretrain(args) => pretrain::run(args),
+        #[cfg(feature = "train")]
+        Command::Score(args) => score::run(args),
+    }
+}
+
+fn engine_options(args: &ModelArgs) -> EngineOptions {
+    let Precision::F32 = args.precision;
+    EngineOptions { threads: args.threads.map(usize::from) }
+}
+
+/// The model and tokenizer that the flags name.
+fn open_model(args: &ModelArgs) -> Result<(Arc<Engine>, Arc<Tokenizer>)> {
+    let dir = find_model(args.model.as_deref())?;
+    Ok(open(&dir, engine_options(args))?)
+}
+
+/// The checkpoint that the flags name, and the engine over it.
+fn open_engine(args: &ModelArgs) -> Result<(Checkpoint, Engine)> {
+    let checkpoint = Checkpoint::open(&find_model(args.model.as_deref())?)?;
+    let engine = Engine::load(&checkpoint, engine_options(args))?;
+    Ok((checkpoint, engine))
+}

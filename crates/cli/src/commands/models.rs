@@ -1,0 +1,29 @@
+//! `albert models`.
+
+use albert_checkpoint::shipped_models;
+use anyhow::Result;
+
+use crate::args::ModelsArgs;
+use crate::output;
+
+pub fn run(args: ModelsArgs) -> Result<()> {
+    let models = shipped_models();
+    if args.json {
+        return output::json(&models);
+    }
+    if models.is_empty() {
+        return output::line("No model found; set ALBERT_MODELS to the folder that holds them.");
+    }
+    let rows: Vec<Vec<String>> = models
+        .iter()
+        .map(|model| {
+            vec![
+                model.name.clone(),
+                output::bytes(model.bytes),
+                model.summary.clone(),
+                model.dir.display().to_string(),
+            ]
+        })
+        .collect();
+    output::table(&["name", "size", "for", "folder"], &rows)
+}

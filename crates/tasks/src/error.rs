@@ -1,0 +1,55 @@
+//! What can go wrong between a text and its answer.
+
+use std::path::PathBuf;
+
+/// The result of this crate's functions.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Why a task could not be made or did not answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The folder's configuration or weights.
+    #[error(transparent)]
+    Checkpoint(#[from] albert_checkpoint::Error),
+    /// The forward pass.
+    #[error(transparent)]
+    Engine(#[from] albert_engine::Error),
+    /// The tokenizer.
+    #[error(transparent)]
+    Text(#[from] albert_text::Error),
+    /// The folder holds no tokenizer.
+    #[error("{}: no tokenizer.json and no spiece.model in this folder", .0.display())]
+    NoTokenizer(PathBuf),
+    /// The tokenizer knows more pieces than the model has embeddings.
+    #[error(
+        "the tokenizer has {tokenizer} pieces, but the model's vocab_size is {model}: \
+         they do not belong together"
+    )]
+    Vocabulary {
+        /// Pieces of the tokenizer.
+        tokenizer: usize,
+        /// `vocab_size` of the model.
+        model: usize,
+    },
+    /// The folder's `architectures` has no such head.
+    #[error("{task} needs a {needed} head; this folder is {found} and has none")]
+    NoHead {
+        /// The task that was asked for.
+        task: &'static str,
+        /// The head that it reads.
+        needed: &'static str,
+        /// The folder's architecture.
+        found: String,
+    },
+    /// A text for [`crate::FillMask`] has nothing to fill.
+    #[error("text {row} has no [MASK] to fill: {text:?}")]
+    NoMask {
+        /// The text's place in the call, from 1.
+        row: usize,
+        /// The beginning of the text.
+        text: String,
+    },
+    /// One of the two texts of [`crate::SentenceOrder`] has no pieces.
+    #[error("{0} is blank: there is no order to judge")]
+    BlankText(&'static str),
+}

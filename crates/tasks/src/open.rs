@@ -1,0 +1,36 @@
+//! From a folder to an engine and its tokenizer.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use albert_checkpoint::Checkpoint;
+use albert_engine::{Engine, EngineOptions};
+use albert_text::Tokenizer;
+
+use crate::{Error, Result};
+
+/// Loads the model and the tokenizer of a checkpoint folder.
+///
+/// # Errors
+/// A missing or wrong file, named; a tokenizer whose pieces the model has no embeddings for.
+pub fn open(dir: &Path, options: EngineOptions) -> Result<(Arc<Engine>, Arc<Tokenizer>)> {
+    let checkpoint = Checkpoint::open(dir)?;
+    let tokenizer = tokenizer_of(&checkpoint)?;
+    let engine = Engine::load(&checkpoint, options)?;
+    Ok((Arc::new(engine), Arc::new(tokenizer)))
+}
+
+/// The tokenizer that lies in a checkpoint's folder, held against the model's vocabulary.
+///
+/// # Errors
+/// No tokenizer file, a broken one, or one with more pieces than `vocab_size`.
+pub fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Tokenizer> {
+    let file =
+        checkpoint.tokenizer_file().ok_or_else(|| Error::NoTokenizer(checkpoint.dir().into()))?;
+    let tokenizer = Tokenizer::from_file(&file)?;
+    let model = checkpoint.config().vocab_size;
+    if tokenizer.vocab_size() > model {
+        return Err(Error::Vocabulary { tokenizer: tokenizer.vocab_size(), model });
+    }
+    Ok(tokenizer)
+}
