@@ -1,0 +1,215 @@
+//! The header of a safetensors file: which tensors it holds, and where.
+//!
+//! The format: 8 bytes with the length of the header, the header as JSON, then
+//! the tensors' bytes end to end. Nothing in it is believed before it is
+//! checked, so that a lying file gives an error that names the tensor.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+
+/// The format's own limit on the length of a header.
+const MAX_HEADER: u64 = 100_000_000;
+/// Bytes of the length in front of the header.
+const LENGTH_BYTES: usize = 8;
+
+/// One tensor of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    /// The format's name for the number format, also of those not read here.
+    pub(crate) dtype: String,
+    pub(crate) shape: Vec<usize>,
+    /// Where its bytes are in the file.
+    pub(crate) range: Range<usize>,
+}
+
+/// What is wrong with a file, with the tensor where it is one tensor's fault.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct HeaderError {
+    pub(crate) tensor: Option<String>,
+    pub(crate) problem: String,
+}
+
+impl HeaderError {
+    fn file(problem: impl Into<String>) -> Self {
+        Self {
+            tensor: None,
+            problem: problem.into(),
+        }
+    }
+
+    fn tensor(name: &str, problem: impl Into<String>) -> Self {
+        Self {
+            tensor: Some(name.to_owned()),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// Reads the header of a whole file. The entries come in the order of their bytes.
+pub(crate) fn read(file: &[u8]) -> Result<Vec<Entry>, HeaderError> {
+    let Some((length, rest)) = file.split_first_chunk::<LENGTH_BYTES>() else {
+        return Err(HeaderError::file(format!(
+            "is {} bytes long, too short for a safetensors file",
+            file.len()
+        )));
+    };
+    let length = u64::from_le_bytes(*length);
+    if length > MAX_HEADER {
+        return Err(HeaderError::file(format!(
+            "says that its header has {length} bytes, more than the format allows; is it a safetensors file?"
+        )));
+    }
+    let available = rest.len();
+    let (header, data) = usize::try_from(length)
+        .ok()
+        .and_then(|n| rest.split_at_checked(n))
+        .ok_or_else(|| {
+            HeaderError::file(format!(
+                "is truncated: its header should have {length} bytes, and {available} are there"
+            ))
+        })?;
+    let text = std::str::from_utf8(header)
+        .map_err(|e| HeaderError::file(format!("has a header that is not UTF-8: {e}")))?;
+    let Header(listed) = serde_json::from_str(text)
+        .map_err(|e| HeaderError::file(format!("has a damaged header: {e}")))?;
+    place(listed, data.len(), file.len() - data.len())
+}
+
+/// Checks the tensors against each other and the bytes that are there.
+fn place(
+    mut listed: Vec<(String, Info)>,
+    data_length: usize,
+    data_start: usize,
+) -> Result<Vec<Entry>, HeaderError> {
+    let mut names = HashSet::with_capacity(listed.len());
+    if let Some((twice, _)) = listed.iter().find(|(name, _)| !names.insert(name.as_str())) {
+        return Err(HeaderError::tensor(twice, "is in the header twice"));
+    }
+    listed.sort_by_key(|(_, info)| info.data_offsets);
+
+    let mut entries = Vec::with_capacity(listed.len());
+    let mut position = 0;
+    for (name, info) in listed {
+        let (start, end) = info.data_offsets;
+        if end < start {
+            return Err(HeaderError::tensor(
+                &name,
+                format!("ends at byte {end}, before its start"),
+            ));
+        }
+        if end > data_length {
+            return Err(HeaderError::tensor(
+                &name,
+                format!("ends at byte {end}, but the file is truncated at {data_length}"),
+            ));
+        }
+        if start < position {
+            return Err(HeaderError::tensor(&name, "overlaps the tensor before it"));
+        }
+        if start > position {
+            return Err(HeaderError::tensor(
+                &name,
+                format!(
+                    "follows a hole of {} bytes, which the format forbids",
+                    start - position
+                ),
+            ));
+        }
+        let bits = bits(&info.dtype).ok_or_else(|| {
+            HeaderError::tensor(&name, format!("has the unknown type {:?}", info.dtype))
+        })?;
+        let expected = info
+            .shape
+            .iter()
+            .try_fold(bits, |product, &size| product.checked_mul(size))
+            .filter(|bits| bits % 8 == 0)
+            .map(|bits| bits / 8);
+        if expected != Some(end - start) {
+            return Err(HeaderError::tensor(
+                &name,
+                format!(
+                    "has {} bytes, which a tensor {:?} of {} has not",
+                    end - start,
+                    info.shape,
+                    info.dtype
+                ),
+            ));
+        }
+        position = end;
+        entries.push(Entry {
+            name,
+            dtype: info.dtype,
+            shape: info.shape,
+            range: data_start + start..data_start + end,
+        });
+    }
+    if position != data_length {
+        return Err(HeaderError::file(format!(
+            "has {} bytes after its last tensor",
+            data_length - position
+        )));
+    }
+    Ok(entries)
+}
+
+/// Bits of one number of a type of the format.
+fn bits(dtype: &str) -> Option<usize> {
+    Some(match dtype {
+        "F4" => 4,
+        "F6_E2M3" | "F6_E3M2" => 6,
+        "BOOL" | "U8" | "I8" | "F8_E5M2" | "F8_E4M3" | "F8_E8M0" | "F8_E4M3FNUZ"
+        | "F8_E5M2FNUZ" => 8,
+        "I16" | "U16" | "F16" | "BF16" => 16,
+        "I32" | "U32" | "F32" => 32,
+        "I64" | "U64" | "F64" | "C64" => 64,
+        _ => return None,
+    })
+}
+
+#[derive(Deserialize)]
+struct Info {
+    dtype: String,
+    shape: Vec<usize>,
+    data_offsets: (usize, usize),
+}
+
+/// The header's entries in its own order, so that one named twice is seen twice.
+struct Header(Vec<(String, Info)>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensors")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Header, M::Error> {
+                let mut entries = Vec::new();
+                let mut metadata_seen = false;
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        if std::mem::replace(&mut metadata_seen, true) {
+                            return Err(de::Error::custom("`__metadata__` is there twice"));
+                        }
+                        map.next_value::<Option<std::collections::HashMap<String, String>>>()?;
+                    } else {
+                        let info = map.next_value()?;
+                        entries.push((name, info));
+                    }
+                }
+                Ok(Header(entries))
+            }
+        }
+
+        deserializer.deserialize_map(Entries)
+    }
+}

@@ -1,0 +1,222 @@
+//! Writing a checkpoint folder that every ALBERT tool can read.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use half::{bf16, f16};
+use serde_json::{Map, json};
+use tempfile::TempDir;
+
+use crate::config::{AlbertConfig, Architecture};
+use crate::error::{Error, Result};
+use crate::files::{folder_of, stage, sync_folder};
+use crate::names;
+use crate::parameters::ParameterSpec;
+use crate::tensor::DType;
+use crate::weights::{SINGLE, is_plain_name};
+
+/// A tensor to save.
+#[derive(Clone, Copy, Debug)]
+pub struct SaveTensor<'a> {
+    /// Canonical name, as [`AlbertConfig::parameters`] lists it.
+    pub name: &'a str,
+    /// Dimensions, outermost first.
+    pub shape: &'a [usize],
+    /// The numbers, in row-major order.
+    pub data: &'a [f32],
+}
+
+/// Saves a model as transformers does: `config.json`, `model.safetensors` with
+/// the numbers in `dtype`, and a copy of each of `extra_files`, given as name in
+/// the folder and source (the tokenizer's file, a model card).
+///
+/// A folder that does not exist appears at once and whole. In one that exists,
+/// all files are written under temporary names first and then take their places,
+/// `config.json` last; files of other names stay as they are.
+///
+/// # Errors
+/// [`Error::Tensor`] if `tensors` are not exactly the parameters of `config`, or
+/// a finite number is too large for `dtype`; [`Error::Field`] for a
+/// configuration that does not fit together; [`Error::Io`] for a full disk or a
+/// folder that cannot be written. After an error nothing has changed on disk,
+/// unless a rename within an existing folder failed half-way.
+pub fn save(
+    dir: &Path,
+    config: &AlbertConfig,
+    tensors: &[SaveTensor<'_>],
+    dtype: DType,
+    extra_files: &[(&str, &Path)],
+) -> Result<()> {
+    config.validate()?;
+    let ordered = in_order(dir, config, tensors)?;
+    for (name, _) in extra_files {
+        if !is_plain_name(name) || matches!(*name, "config.json" | SINGLE) {
+            return Err(Error::folder(
+                dir,
+                format!("cannot hold an extra file named {name:?}"),
+            ));
+        }
+    }
+    if dir.is_dir() {
+        return write_into(dir, dir, config, &ordered, dtype, extra_files);
+    }
+    if dir.exists() {
+        return Err(Error::folder(
+            dir,
+            "is a file; a checkpoint is saved as a folder",
+        ));
+    }
+
+    let parent = folder_of(dir);
+    fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+    let fresh = temporary_folder(parent).map_err(Error::io("create", dir))?;
+    write_into(fresh.path(), dir, config, &ordered, dtype, extra_files)?;
+    fs::rename(fresh.path(), dir).map_err(Error::io("create", dir))?;
+    // It is at its place now and must not be removed with the temporary name.
+    let _ = fresh.keep();
+    sync_folder(parent)
+}
+
+fn temporary_folder(parent: &Path) -> io::Result<TempDir> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".albert-").suffix(".part");
+    #[cfg(unix)]
+    {
+        // The mode of an ordinary new folder; the umask narrows it.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o777));
+    }
+    builder.tempdir_in(parent)
+}
+
+/// Writes all files into `dir`; messages speak of `shown`.
+fn write_into(
+    dir: &Path,
+    shown: &Path,
+    config: &AlbertConfig,
+    tensors: &[SaveTensor<'_>],
+    dtype: DType,
+    extra_files: &[(&str, &Path)],
+) -> Result<()> {
+    let has_heads = config.architecture != Architecture::Base;
+    let mut staged = Vec::with_capacity(extra_files.len() + 2);
+    staged.push(stage(&dir.join(SINGLE), |file| {
+        let path = shown.join(SINGLE);
+        write_weights(&path, file, tensors, dtype, has_heads)
+    })?);
+    for (name, source) in extra_files {
+        let mut from = File::open(source).map_err(Error::io("read", source))?;
+        staged.push(stage(&dir.join(name), |file| {
+            io::copy(&mut from, file)
+                .map(drop)
+                .map_err(Error::io("write", &shown.join(name)))
+        })?);
+    }
+    let json = config.to_json_with(Some(dtype.torch_name()));
+    staged.push(stage(&dir.join("config.json"), |file| {
+        file.write_all(json.as_bytes())
+            .map_err(Error::io("write", &shown.join("config.json")))
+    })?);
+    staged.into_iter().try_for_each(|file| file.commit())
+}
+
+/// The tensors in the configuration's order, if they are exactly its parameters.
+fn in_order<'a>(
+    dir: &Path,
+    config: &AlbertConfig,
+    tensors: &[SaveTensor<'a>],
+) -> Result<Vec<SaveTensor<'a>>> {
+    let mut by_name = HashMap::with_capacity(tensors.len());
+    for tensor in tensors {
+        if by_name.insert(tensor.name, *tensor).is_some() {
+            return Err(Error::tensor(dir, tensor.name, "is given twice"));
+        }
+    }
+    let mut ordered = Vec::with_capacity(tensors.len());
+    for ParameterSpec { name, shape } in config.parameters() {
+        let Some(tensor) = by_name.remove(name.as_str()) else {
+            let problem = format!("is not given; {} needs it", config.architecture);
+            return Err(Error::tensor(dir, &name, problem));
+        };
+        if tensor.shape != shape {
+            let problem = format!(
+                "has the shape {:?}; the configuration asks for {shape:?}",
+                tensor.shape
+            );
+            return Err(Error::tensor(dir, &name, problem));
+        }
+        if tensor.data.len() != shape.iter().product::<usize>() {
+            let problem = format!(
+                "has {} numbers, which the shape {shape:?} has not",
+                tensor.data.len()
+            );
+            return Err(Error::tensor(dir, &name, problem));
+        }
+        ordered.push(tensor);
+    }
+    match tensors
+        .iter()
+        .find(|tensor| by_name.contains_key(tensor.name))
+    {
+        Some(extra) => {
+            let problem = format!("is not a parameter of {}", config.architecture);
+            Err(Error::tensor(dir, extra.name, problem))
+        }
+        None => Ok(ordered),
+    }
+}
+
+/// Streams a safetensors file: never more than a buffer of it is in memory.
+fn write_weights(
+    path: &Path,
+    file: &mut File,
+    tensors: &[SaveTensor<'_>],
+    dtype: DType,
+    has_heads: bool,
+) -> Result<()> {
+    let mut header = Map::new();
+    // transformers asks for this mark before it reads a file.
+    header.insert("__metadata__".to_owned(), json!({"format": "pt"}));
+    let mut start = 0;
+    for tensor in tensors {
+        let end = start + tensor.data.len() * dtype.bytes();
+        header.insert(
+            names::saved(tensor.name, has_heads).to_owned(),
+            json!({"dtype": dtype.name(), "shape": tensor.shape, "data_offsets": [start, end]}),
+        );
+        start = end;
+    }
+    let mut header = serde_json::Value::Object(header).to_string();
+    // The format aligns the numbers to 8 bytes with spaces.
+    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
+
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    let write = |out: &mut BufWriter<&mut File>, bytes: &[u8]| {
+        out.write_all(bytes).map_err(Error::io("write", path))
+    };
+    write(&mut out, &(header.len() as u64).to_le_bytes())?;
+    write(&mut out, header.as_bytes())?;
+    for tensor in tensors {
+        for &x in tensor.data {
+            let (bytes, kept): (&[u8], bool) = match dtype {
+                DType::F32 => (&x.to_le_bytes(), true),
+                DType::F16 => {
+                    let y = f16::from_f32(x);
+                    (&y.to_le_bytes(), y.is_finite())
+                }
+                DType::Bf16 => {
+                    let y = bf16::from_f32(x);
+                    (&y.to_le_bytes(), y.is_finite())
+                }
+            };
+            if !kept && x.is_finite() {
+                let problem = format!("has the number {x}, too large for {dtype}");
+                return Err(Error::tensor(path, tensor.name, problem));
+            }
+            write(&mut out, bytes)?;
+        }
+    }
+    out.flush().map_err(Error::io("write", path))
+}

@@ -1,0 +1,259 @@
+//! A folder held against what its configuration asks for: each tensor found,
+//! missing, wrong or unused. Loading stops at a fault; inspecting lists all.
+
+use std::collections::HashMap;
+use std::collections::hash_map;
+use std::path::{Path, PathBuf};
+
+use crate::config::{AlbertConfig, Architecture};
+use crate::error::{Error, Result};
+use crate::files::read_text;
+use crate::json::{self, Parsed};
+use crate::names;
+use crate::parameters::ParameterSpec;
+use crate::tensor::{DType, TensorView};
+use crate::weights::{Found, Weights};
+
+/// All that a folder holds and lacks.
+#[derive(Debug)]
+pub(crate) struct Survey {
+    pub(crate) dir: PathBuf,
+    pub(crate) config: AlbertConfig,
+    /// The parameters in the configuration's order.
+    pub(crate) specs: Vec<ParameterSpec>,
+    pub(crate) weights: Weights,
+    /// For each parameter, by canonical name: which of the weights' tensors it is.
+    pub(crate) tensors: HashMap<String, Placed>,
+    pub(crate) missing: Vec<String>,
+    /// Tensors that are there, but cannot be used.
+    pub(crate) faults: Vec<Error>,
+    /// Tensors that the architecture has no use for, by their names in the file.
+    pub(crate) unused: Vec<String>,
+    pub(crate) notes: Vec<String>,
+}
+
+/// A tensor that is as the configuration wants it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    pub(crate) index: usize,
+    pub(crate) dtype: DType,
+}
+
+impl Survey {
+    pub(crate) fn of(dir: &Path) -> Result<Self> {
+        let (path, mut parsed) = read_config(dir)?;
+        let weights = Weights::open(dir)?;
+        let mut faults = Vec::new();
+        let by_name = by_canonical_name(&weights, &mut faults);
+        if !parsed.names_architecture {
+            let architecture = infer(&weights, &by_name, &parsed.config);
+            parsed.config.architecture = architecture;
+            parsed.notes.push(format!(
+                "`architectures` is not given; the tensors are those of {architecture}"
+            ));
+        }
+        parsed.check(&path)?;
+        let Parsed { config, notes, .. } = parsed;
+
+        let mut survey = Self {
+            dir: dir.to_path_buf(),
+            specs: config.parameters(),
+            config,
+            weights,
+            tensors: HashMap::new(),
+            missing: Vec::new(),
+            faults,
+            unused: Vec::new(),
+            notes,
+        };
+        survey.place(by_name);
+        Ok(survey)
+    }
+
+    /// Gives every parameter its tensor.
+    fn place(&mut self, mut by_name: HashMap<String, usize>) {
+        let masked_lm = self.config.architecture.has_masked_lm();
+        let mut ties = Vec::new();
+        if masked_lm {
+            for (copy, original) in [
+                (names::DECODER_WEIGHT, names::WORD_EMBEDDINGS),
+                (names::DECODER_BIAS, names::PREDICTIONS_BIAS),
+            ] {
+                let Some(index) = by_name.remove(copy) else {
+                    continue;
+                };
+                match by_name.entry(original.to_owned()) {
+                    hash_map::Entry::Occupied(_) => ties.push((copy, original, index)),
+                    // Saved under one of its two names only.
+                    hash_map::Entry::Vacant(slot) => {
+                        slot.insert(index);
+                    }
+                }
+            }
+        }
+        for spec in &self.specs {
+            let Some(index) = by_name.remove(&spec.name) else {
+                self.missing.push(spec.name.clone());
+                continue;
+            };
+            match fit(&self.weights.tensors[index], spec) {
+                Ok(dtype) => {
+                    self.tensors
+                        .insert(spec.name.clone(), Placed { index, dtype });
+                }
+                Err(problem) => {
+                    let found = &self.weights.tensors[index];
+                    let path = self.weights.path(found);
+                    self.faults
+                        .push(Error::tensor(path, &found.entry.name, problem));
+                }
+            }
+        }
+        for (copy, original, index) in ties {
+            if let Some(fault) = self.check_tie(copy, original, index) {
+                self.faults.push(fault);
+            }
+        }
+        self.unused = by_name
+            .into_iter()
+            .filter(|(canonical, _)| !names::is_buffer(canonical))
+            .map(|(_, index)| self.weights.tensors[index].entry.name.clone())
+            .chain(self.weights.unlisted.iter().cloned())
+            .collect();
+        self.unused.sort();
+    }
+
+    /// A tensor that is stored twice must be the same both times.
+    fn check_tie(&self, copy: &str, original: &str, index: usize) -> Option<Error> {
+        let spec = self.specs.iter().find(|spec| spec.name == original)?;
+        let placed = self.tensors.get(original)?;
+        let found = &self.weights.tensors[index];
+        let problem = match fit(found, spec) {
+            Err(problem) => problem,
+            Ok(dtype) => {
+                let bytes = self.weights.bytes(found);
+                let second = TensorView {
+                    name: copy,
+                    shape: &spec.shape,
+                    dtype,
+                    bytes,
+                };
+                let first = self.view(spec, *placed);
+                let same = if dtype == first.dtype {
+                    first.bytes == second.bytes
+                } else {
+                    first.to_f32() == second.to_f32()
+                };
+                if same {
+                    return None;
+                }
+                format!("differs from `{original}`, with which ALBERT shares it")
+            }
+        };
+        Some(Error::tensor(
+            self.weights.path(found),
+            &found.entry.name,
+            problem,
+        ))
+    }
+
+    /// The tensor of a parameter.
+    pub(crate) fn view<'a>(&'a self, spec: &'a ParameterSpec, placed: Placed) -> TensorView<'a> {
+        TensorView {
+            name: &spec.name,
+            shape: &spec.shape,
+            dtype: placed.dtype,
+            bytes: self.weights.bytes(&self.weights.tensors[placed.index]),
+        }
+    }
+}
+
+/// Reads the folder's `config.json`.
+pub(crate) fn read_config(dir: &Path) -> Result<(PathBuf, Parsed)> {
+    if !dir.is_dir() {
+        let problem = if dir.exists() {
+            "is a file; a checkpoint is the folder that holds config.json and the weights"
+        } else {
+            "there is no such folder"
+        };
+        return Err(Error::folder(dir, problem));
+    }
+    let path = dir.join("config.json");
+    if !path.exists() {
+        return Err(Error::folder(
+            dir,
+            "is not a checkpoint: it has no config.json",
+        ));
+    }
+    let parsed = json::parse(&path, &read_text(&path)?)?;
+    Ok((path, parsed))
+}
+
+/// The tensors by canonical name. Two of one name cannot both be meant.
+fn by_canonical_name(weights: &Weights, faults: &mut Vec<Error>) -> HashMap<String, usize> {
+    let mut by_name = HashMap::with_capacity(weights.tensors.len());
+    for (index, found) in weights.tensors.iter().enumerate() {
+        let name = &found.entry.name;
+        match by_name.entry(names::canonical(name).into_owned()) {
+            hash_map::Entry::Vacant(slot) => {
+                slot.insert(index);
+            }
+            hash_map::Entry::Occupied(slot) => {
+                let other: &Found = &weights.tensors[*slot.get()];
+                faults.push(Error::tensor(
+                    weights.path(found),
+                    name,
+                    format!(
+                        "is another spelling of `{}`, which is there too",
+                        other.entry.name
+                    ),
+                ));
+            }
+        }
+    }
+    by_name
+}
+
+/// The number format of a tensor that is as `spec` says, or what is wrong with it.
+fn fit(found: &Found, spec: &ParameterSpec) -> Result<DType, String> {
+    let Some(dtype) = DType::from_name(&found.entry.dtype) else {
+        return Err(format!(
+            "has the type {}; weights are F32, F16 or BF16",
+            found.entry.dtype
+        ));
+    };
+    if found.entry.shape != spec.shape {
+        return Err(format!(
+            "has the shape {:?}; config.json asks for {:?}",
+            found.entry.shape, spec.shape
+        ));
+    }
+    Ok(dtype)
+}
+
+/// The architecture that has the tensors that are there.
+fn infer(
+    weights: &Weights,
+    by_name: &HashMap<String, usize>,
+    config: &AlbertConfig,
+) -> Architecture {
+    let has = |name: &str| by_name.contains_key(name);
+    if has("qa_outputs.weight") {
+        Architecture::QuestionAnswering
+    } else if has("sop_classifier.classifier.weight") {
+        Architecture::PreTraining
+    } else if has("predictions.dense.weight") {
+        Architecture::MaskedLm
+    } else if let Some(&index) = by_name.get("classifier.weight") {
+        let outputs = weights.tensors[index].entry.shape.first();
+        if !has("albert.pooler.weight") {
+            Architecture::TokenClassification
+        } else if outputs == Some(&1) && config.num_labels() != 1 {
+            Architecture::MultipleChoice
+        } else {
+            Architecture::SequenceClassification
+        }
+    } else {
+        Architecture::Base
+    }
+}

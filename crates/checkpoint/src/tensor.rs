@@ -1,0 +1,123 @@
+//! One tensor of a checkpoint, and the number formats it can have.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use half::{bf16, f16};
+
+use crate::mmap::as_f32;
+
+/// How a weight file stores its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum DType {
+    /// 32-bit floats.
+    F32,
+    /// IEEE 16-bit floats.
+    F16,
+    /// The upper 16 bits of 32-bit floats.
+    Bf16,
+}
+
+impl DType {
+    /// Bytes of one number.
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+
+    /// The name in a safetensors header.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::Bf16 => "BF16",
+        }
+    }
+
+    /// PyTorch's name, which `config.json` uses.
+    pub(crate) fn torch_name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::F32, Self::F16, Self::Bf16]
+            .into_iter()
+            .find(|d| d.name() == name)
+    }
+}
+
+impl fmt::Display for DType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        })
+    }
+}
+
+impl std::str::FromStr for DType {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        match name {
+            "f32" => Ok(Self::F32),
+            "f16" => Ok(Self::F16),
+            "bf16" => Ok(Self::Bf16),
+            _ => Err(format!("{name:?} is none of f32, f16, bf16")),
+        }
+    }
+}
+
+/// A tensor where it lies in a mapped file, in row-major order.
+#[derive(Clone, Copy, Debug)]
+pub struct TensorView<'a> {
+    /// Canonical name.
+    pub name: &'a str,
+    /// Dimensions, outermost first.
+    pub shape: &'a [usize],
+    /// How the file stores the numbers.
+    pub dtype: DType,
+    /// The numbers, little-endian; `shape` and `dtype` give their length.
+    pub(crate) bytes: &'a [u8],
+}
+
+impl<'a> TensorView<'a> {
+    /// The numbers in f32, exactly: borrowed from the file where it stores f32
+    /// at a fitting address, else converted.
+    pub fn to_f32(&self) -> Cow<'a, [f32]> {
+        match self.dtype {
+            DType::F32 => match as_f32(self.bytes) {
+                Some(numbers) => Cow::Borrowed(numbers),
+                None => Cow::Owned(convert(self.bytes, f32::from_le_bytes)),
+            },
+            DType::F16 => Cow::Owned(convert(self.bytes, |b| f16::from_le_bytes(b).to_f32())),
+            DType::Bf16 => Cow::Owned(convert(self.bytes, |b| bf16::from_le_bytes(b).to_f32())),
+        }
+    }
+
+    /// The numbers as the file has them, little-endian.
+    pub fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The index of the first number that is not finite.
+    pub(crate) fn first_not_finite(&self) -> Option<usize> {
+        self.to_f32().iter().position(|x| !x.is_finite())
+    }
+}
+
+fn convert<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
+    bytes
+        .as_chunks::<N>()
+        .0
+        .iter()
+        .map(|chunk| number(*chunk))
+        .collect()
+}
