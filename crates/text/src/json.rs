@@ -1,0 +1,156 @@
+//! A tokenizer as its `tokenizer.json` says, by the `tokenizers` crate.
+
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use serde_json::Value;
+use tokenizers::{Encoding as Tokens, Token};
+
+use crate::encoding::{AddedPiece, Encoding, Frame, Layout};
+use crate::vocabulary::Vocabulary;
+use crate::{Error, Result};
+
+/// Marks stand-ins while the file's layout is read off: ids that no vocabulary reaches.
+const STAND_IN: [u32; 2] = [u32::MAX, u32::MAX - 1];
+
+/// The backend for `tokenizer.json`.
+#[derive(Debug)]
+pub(crate) struct JsonTokenizer {
+    bytes: Vec<u8>,
+    tokenizer: tokenizers::Tokenizer,
+    /// The same without special pieces, for text in which they are plain characters; built when
+    /// first needed.
+    plain: OnceLock<std::result::Result<tokenizers::Tokenizer, String>>,
+}
+
+impl JsonTokenizer {
+    /// Reads a file's bytes. Its truncation and padding are left aside: `EncodeOptions` rules.
+    pub fn new(bytes: Vec<u8>, path: &Path) -> Result<(Self, Vocabulary, Layout)> {
+        let refuse = |reason: String| Error::file(path, reason);
+        let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes)
+            .map_err(|error| refuse(format!("not a tokenizer.json: {error}")))?;
+        tokenizer
+            .with_truncation(None)
+            .map_err(|error| refuse(format!("truncation settings: {error}")))?;
+        tokenizer.with_padding(None);
+
+        let mut pieces: Vec<String> = Vec::new();
+        let mut known = tokenizer.get_vocab(true).into_iter().collect::<Vec<_>>();
+        known.sort_unstable_by_key(|(_, id)| *id);
+        let limit = known.len() * 2 + 1024;
+        for (piece, id) in known {
+            if id as usize > limit {
+                return Err(refuse(format!("the id {id} of {piece:?} is far beyond the others")));
+            }
+            pieces.resize((id as usize + 1).max(pieces.len()), String::new());
+            pieces[id as usize] = piece;
+        }
+        let mut reserved: Vec<bool> = pieces.iter().map(String::is_empty).collect();
+        for (id, token) in tokenizer.get_added_tokens_decoder() {
+            if let Some(reserved) = reserved.get_mut(id as usize) {
+                *reserved |= token.special;
+            }
+        }
+        let vocabulary = Vocabulary::new(pieces, &reserved, path)?;
+        let layout = read_layout(&tokenizer).map_err(|reason| refuse(reason.to_string()))?;
+        Ok((Self { bytes, tokenizer, plain: OnceLock::new() }, vocabulary, layout))
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.tokenizer.decode(ids, true).map_err(|error| Error::Encode(error.to_string()))
+    }
+
+    pub fn tokens(
+        &self,
+        text: &str,
+        parse_specials: bool,
+        vocabulary: &Arc<Vocabulary>,
+    ) -> Result<Encoding> {
+        let tokenizer = if parse_specials { &self.tokenizer } else { self.plain()? };
+        let tokens = tokenizer
+            .encode_char_offsets(text, false)
+            .map_err(|error| Error::Encode(error.to_string()))?;
+        let mut encoding = Encoding::new(vocabulary);
+        let specials = vocabulary.specials();
+        for ((&id, token), &offsets) in
+            tokens.get_ids().iter().zip(tokens.get_tokens()).zip(tokens.get_offsets())
+        {
+            let id = if !parse_specials && specials.all().contains(&id) { specials.unk } else { id };
+            let surface = (vocabulary.piece(id) != Some(token)).then_some(token.as_str());
+            encoding.push(id, offsets, surface);
+        }
+        Ok(encoding)
+    }
+
+    fn plain(&self) -> Result<&tokenizers::Tokenizer> {
+        self.plain
+            .get_or_init(|| without_specials(&self.bytes).map_err(|error| error.to_string()))
+            .as_ref()
+            .map_err(|reason| Error::Encode(reason.clone()))
+    }
+}
+
+/// The tokenizer of `bytes` that takes special pieces for plain characters.
+fn without_specials(bytes: &[u8]) -> tokenizers::Result<tokenizers::Tokenizer> {
+    let mut file: Value = serde_json::from_slice(bytes)?;
+    let is_special = |token: &Value| token["special"].as_bool().unwrap_or(false);
+    let mut names = Vec::new();
+    if let Some(added) = file["added_tokens"].as_array_mut() {
+        names = added
+            .iter()
+            .filter(|token| is_special(token))
+            .filter_map(|token| token["content"].as_str().map(str::to_owned))
+            .collect();
+        added.retain(|token| !is_special(token));
+    }
+    // A Unigram model would still find them among its pieces: give them spellings that text cannot
+    // have after splitting at line ends and control characters, and leave their places alone.
+    if let Some(vocab) = file["model"]["vocab"].as_array_mut() {
+        for entry in vocab {
+            if entry[0].as_str().is_some_and(|piece| names.iter().any(|name| name == piece)) {
+                let hidden = format!("\n\0{}\0\n", entry[0].as_str().unwrap_or_default());
+                entry[0] = Value::from(hidden);
+            }
+        }
+    }
+    file["post_processor"] = Value::Null;
+    file["truncation"] = Value::Null;
+    file["padding"] = Value::Null;
+    tokenizers::Tokenizer::from_bytes(serde_json::to_vec(&file)?)
+}
+
+/// Reads off what the file's post-processor puts around texts.
+fn read_layout(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Layout> {
+    if tokenizer.get_post_processor().is_none() {
+        return Ok(Layout::bare());
+    }
+    let stand_in =
+        |id| Tokens::from_tokens(vec![Token::new(id, String::new(), (0, 0))], 0);
+    let single = tokenizer.post_process(stand_in(STAND_IN[0]), None, true)?;
+    let pair =
+        tokenizer.post_process(stand_in(STAND_IN[0]), Some(stand_in(STAND_IN[1])), true)?;
+    let frame = |tokens: &Tokens, texts: usize| -> tokenizers::Result<Frame> {
+        let mut parts: [Vec<AddedPiece>; 3] = Default::default();
+        let mut types = [0, 1];
+        let mut seen = 0;
+        for (&id, &type_id) in tokens.get_ids().iter().zip(tokens.get_type_ids()) {
+            if seen < texts && id == STAND_IN[seen] {
+                types[seen] = type_id;
+                seen += 1;
+            } else {
+                let part = if seen == texts { 2 } else { seen };
+                parts[part].push(AddedPiece { id, type_id });
+            }
+        }
+        if seen != texts {
+            return Err("the post-processor leaves out a text or changes the order of two".into());
+        }
+        let [before, between, after] = parts;
+        Ok(Frame { before, between, after, types })
+    };
+    Ok(Layout { single: frame(&single, 1)?, pair: frame(&pair, 2)? })
+}

@@ -1,0 +1,120 @@
+//! The `tokenizer.json` that this crate writes: ALBERT's rules, as far as the format can say them.
+
+use serde_json::{Value, json};
+use tokenizers::{
+    NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
+};
+
+use crate::{Error, Result};
+
+/// ALBERT's special pieces in the order of their ids.
+pub(crate) const SPECIALS: [&str; 5] = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"];
+
+/// Quotes, compatibility forms, accents, case, then what is invisible. Characters that separate words
+/// unseen (and U+2581, which marks spaces in pieces) become spaces as in SentencePiece's `nmt_nfkc`;
+/// other control and format characters, the soft hyphen among them, vanish.
+fn normalizer() -> Value {
+    let replace = |pattern: Value, content: &str| json!({"type": "Replace", "pattern": pattern, "content": content});
+    json!({"type": "Sequence", "normalizers": [
+        replace(json!({"String": "``"}), "\""),
+        replace(json!({"String": "''"}), "\""),
+        {"type": "NFKD"},
+        {"type": "StripAccents"},
+        {"type": "Lowercase"},
+        replace(
+            json!({"Regex": "[\t-\r\u{1c}-\u{1f}\u{85}\\p{Z}\u{200b}\u{200e}\u{200f}\u{2581}\u{feff}\u{fffd}]+"}),
+            " ",
+        ),
+        replace(json!({"Regex": "[\\p{Cc}\\p{Cf}]+"}), ""),
+        {"type": "Strip", "strip_left": true, "strip_right": true},
+    ]})
+}
+
+/// Words with U+2581 before them, then runs of digits and single marks on their own. The word's mark
+/// goes along with a digit or a mark that opens it.
+fn pre_tokenizer() -> Value {
+    json!({"type": "Sequence", "pretokenizers": [
+        {"type": "WhitespaceSplit"},
+        {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": false},
+        {
+            "type": "Split",
+            "pattern": {"Regex": "▁?(?:\\p{Nd}+|[\\p{P}\\p{S}&&[^▁]])"},
+            "behavior": "Isolated",
+            "invert": false,
+        },
+    ]})
+}
+
+/// The file for pieces with their scores; the special ones come before them.
+pub(crate) fn tokenizer_json(pieces: &[(String, f64)]) -> String {
+    let special_tokens: Vec<Value> = SPECIALS
+        .iter()
+        .enumerate()
+        .map(|(id, content)| {
+            json!({
+                "id": id, "content": content, "single_word": false, "lstrip": *content == "[MASK]",
+                "rstrip": false, "normalized": false, "special": true,
+            })
+        })
+        .collect();
+    let vocab: Vec<Value> = SPECIALS
+        .iter()
+        .map(|piece| json!([piece, 0.0]))
+        .chain(pieces.iter().map(|(piece, score)| json!([piece, score])))
+        .collect();
+    let sequence = |id: &str, type_id: u32| json!({"Sequence": {"id": id, "type_id": type_id}});
+    let special = |id: &str, type_id: u32| json!({"SpecialToken": {"id": id, "type_id": type_id}});
+    let file = json!({
+        "version": "1.0",
+        "truncation": null,
+        "padding": null,
+        "added_tokens": special_tokens,
+        "normalizer": normalizer(),
+        "pre_tokenizer": pre_tokenizer(),
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [special("[CLS]", 0), sequence("A", 0), special("[SEP]", 0)],
+            "pair": [
+                special("[CLS]", 0), sequence("A", 0), special("[SEP]", 0),
+                sequence("B", 1), special("[SEP]", 1),
+            ],
+            "special_tokens": {
+                "[CLS]": {"id": "[CLS]", "ids": [2], "tokens": ["[CLS]"]},
+                "[SEP]": {"id": "[SEP]", "ids": [3], "tokens": ["[SEP]"]},
+            },
+        },
+        "decoder": {
+            "type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": false,
+        },
+        "model": {"type": "Unigram", "unk_id": 1, "vocab": vocab, "byte_fallback": false},
+    });
+    format!("{file:#}\n")
+}
+
+/// Normalises and splits text as the file's tokenizer does.
+pub(crate) struct Splitter(tokenizers::Tokenizer);
+
+impl Splitter {
+    pub fn new() -> Result<Self> {
+        let tokenizer = tokenizers::Tokenizer::from_bytes(tokenizer_json(&[]))
+            .map_err(|error| Error::Encode(error.to_string()))?;
+        Ok(Self(tokenizer))
+    }
+
+    /// Calls `visit` with each word of `text`.
+    pub fn words(&self, text: &str, mut visit: impl FnMut(&str)) -> Result<()> {
+        let refuse = |error: tokenizers::Error| Error::Encode(error.to_string());
+        let mut normalized = NormalizedString::from(text);
+        if let Some(normalizer) = self.0.get_normalizer() {
+            normalizer.normalize(&mut normalized).map_err(refuse)?;
+        }
+        let mut split = PreTokenizedString::from(normalized);
+        if let Some(pre_tokenizer) = self.0.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut split).map_err(refuse)?;
+        }
+        for (word, _, _) in split.get_splits(OffsetReferential::Normalized, OffsetType::None) {
+            visit(word);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,207 @@
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::encoding::{EncodeOptions, Encoding, Layout};
+use crate::json::JsonTokenizer;
+use crate::vocabulary::{SpecialIds, Vocabulary};
+use crate::{Error, Result};
+
+/// The name of a tokenizer file of the `tokenizers` crate.
+const JSON_NAME: &str = "tokenizer.json";
+/// The name of a SentencePiece model.
+const SPIECE_NAME: &str = "spiece.model";
+
+/// Characters to ids and back.
+///
+/// Cheap to share between threads behind an `Arc`; encoding needs no lock.
+#[derive(Debug)]
+pub struct Tokenizer {
+    backend: Backend,
+    vocabulary: Arc<Vocabulary>,
+    layout: Layout,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Json(JsonTokenizer),
+}
+
+impl Tokenizer {
+    /// Reads a `tokenizer.json` or a `spiece.model`; which one, its first byte tells.
+    ///
+    /// # Errors
+    /// A file that cannot be read, that is neither, that is damaged, or that lacks one of ALBERT's
+    /// special pieces.
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(Error::io(path))?;
+        Self::from_bytes(bytes, path)
+    }
+
+    /// Reads the tokenizer of a checkpoint folder: `tokenizer.json`, else `spiece.model`.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_file`], and a folder with neither.
+    pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        for name in [JSON_NAME, SPIECE_NAME] {
+            let path = folder.join(name);
+            if path.exists() {
+                return Self::from_file(path);
+            }
+        }
+        Err(Error::NoTokenizer(folder.to_path_buf()))
+    }
+
+    /// Reads the bytes of a tokenizer file. `path` names them in errors.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::from_file`].
+    pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self> {
+        match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            None => Err(Error::file(path, "the file is empty")),
+            _ => Self::from_json(bytes, path),
+        }
+    }
+
+    pub(crate) fn from_json(bytes: Vec<u8>, path: &Path) -> Result<Self> {
+        let (backend, vocabulary, layout) = JsonTokenizer::new(bytes, path)?;
+        Ok(Self { backend: Backend::Json(backend), vocabulary: Arc::new(vocabulary), layout })
+    }
+
+    /// Writes the tokenizer into a folder, under the name and in the form that it was read in:
+    /// `tokenizer.json` for one that was trained here. Returns the file's path.
+    ///
+    /// The file gets a temporary name first, so that no half file is left behind.
+    ///
+    /// # Errors
+    /// A folder that cannot be written to.
+    pub fn save(&self, folder: impl AsRef<Path>) -> Result<PathBuf> {
+        let (name, bytes) = match &self.backend {
+            Backend::Json(backend) => (JSON_NAME, backend.bytes()),
+        };
+        let path = folder.as_ref().join(name);
+        let temporary = folder.as_ref().join(format!(".{name}.{}.tmp", std::process::id()));
+        let written = std::fs::write(&temporary, bytes)
+            .and_then(|()| std::fs::File::open(&temporary)?.sync_all())
+            .and_then(|()| std::fs::rename(&temporary, &path));
+        if written.is_err() {
+            // The error of writing matters more than one of cleaning up after it.
+            let _ = std::fs::remove_file(&temporary);
+        }
+        written.map_err(Error::io(&path))?;
+        Ok(path)
+    }
+
+    /// How many pieces the vocabulary has: ids are below this.
+    pub fn vocab_size(&self) -> usize {
+        self.vocabulary.len()
+    }
+
+    /// A piece by its id.
+    pub fn id_to_piece(&self, id: u32) -> Option<&str> {
+        self.vocabulary.piece(id)
+    }
+
+    /// An id by its piece.
+    pub fn piece_to_id(&self, piece: &str) -> Option<u32> {
+        self.vocabulary.id(piece)
+    }
+
+    /// The ids of the special pieces.
+    pub fn specials(&self) -> &SpecialIds {
+        self.vocabulary.specials()
+    }
+
+    /// Whether an id is one of the five special pieces.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.specials().all().contains(&id)
+    }
+
+    /// Whether an id stands for text: it is in the vocabulary and neither special, nor a control
+    /// piece, nor unused. Random replacements in masking are drawn from these.
+    pub fn is_ordinary(&self, id: u32) -> bool {
+        self.vocabulary.is_ordinary(id)
+    }
+
+    /// Whether a piece opens a word for whole-word masking, by the rule of Google's
+    /// `create_pretraining_data.py`: it starts with U+2581, or is special, or a punctuation mark, or
+    /// holds anything but English letters (digits and foreign letters stand alone).
+    pub fn is_word_start(&self, id: u32) -> bool {
+        self.vocabulary.is_word_start(id)
+    }
+
+    /// The pieces of a text alone, nothing added. `parse_specials` as in [`EncodeOptions`].
+    ///
+    /// # Errors
+    /// Only what the `tokenizers` crate refuses with an unusual `tokenizer.json`.
+    pub fn tokens(&self, text: &str, parse_specials: bool) -> Result<Encoding> {
+        match &self.backend {
+            Backend::Json(backend) => backend.tokens(text, parse_specials, &self.vocabulary),
+        }
+    }
+
+    /// Encodes a text: `[CLS] text [SEP]`.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::tokens`]; more pieces than `max_length` where truncation is not allowed or
+    /// cannot reach it.
+    pub fn encode(&self, text: &str, options: &EncodeOptions) -> Result<Encoding> {
+        let tokens = self.tokens(text, options.parse_specials)?;
+        self.arrange(&tokens, None, options)
+    }
+
+    /// Encodes a pair of texts: `[CLS] a [SEP] b [SEP]`.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::encode`].
+    pub fn encode_pair(&self, a: &str, b: &str, options: &EncodeOptions) -> Result<Encoding> {
+        let first = self.tokens(a, options.parse_specials)?;
+        let second = self.tokens(b, options.parse_specials)?;
+        self.arrange(&first, Some(&second), options)
+    }
+
+    fn arrange(
+        &self,
+        first: &Encoding,
+        second: Option<&Encoding>,
+        options: &EncodeOptions,
+    ) -> Result<Encoding> {
+        let bare = Layout::bare();
+        let layout = if options.add_special { &self.layout } else { &bare };
+        layout.arrange(first, second, options.max_length, options.truncation)
+    }
+
+    /// Encodes a long text as overlapping windows of at most `max_length` pieces, added ones
+    /// included. Neighbours share `stride` pieces of the text (transformers' meaning of the word).
+    /// With a question each window is `[CLS] question [SEP] window [SEP]`, else
+    /// `[CLS] window [SEP]`. Offsets count from the start of the whole text. A text without pieces
+    /// has one window. Nothing is cut; `max_length` and `truncation` of `options` are not used.
+    ///
+    /// # Errors
+    /// As [`Tokenizer::tokens`]; a question and a stride that leave no room for the text.
+    pub fn windows(
+        &self,
+        question: Option<&str>,
+        text: &str,
+        max_length: usize,
+        stride: usize,
+        options: &EncodeOptions,
+    ) -> Result<Vec<Encoding>> {
+        let question = question.map(|text| self.tokens(text, options.parse_specials)).transpose()?;
+        let text = self.tokens(text, options.parse_specials)?;
+        let bare = Layout::bare();
+        let layout = if options.add_special { &self.layout } else { &bare };
+        layout.windows(question.as_ref(), &text, max_length, stride)
+    }
+
+    /// The text of ids. Special pieces are left out, `<unk>` too; ids beyond the vocabulary count as
+    /// nothing. Case, accents and spacing are those of the normalised text.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let known: Vec<u32> =
+            ids.iter().copied().filter(|&id| self.id_to_piece(id).is_some() && !self.is_special(id)).collect();
+        match &self.backend {
+            Backend::Json(backend) => backend.decode(&known).unwrap_or_default(),
+        }
+    }
+}
