@@ -98,8 +98,11 @@ impl Encoding {
     /// The pieces as the reference prints them: the vocabulary's spelling, and for what the
     /// vocabulary lacks (id of `<unk>`) the normalised characters themselves.
     pub fn pieces(&self) -> Vec<&str> {
-        let mut pieces: Vec<&str> =
-            self.ids.iter().map(|&id| self.vocabulary.piece(id).unwrap_or_default()).collect();
+        let mut pieces: Vec<&str> = self
+            .ids
+            .iter()
+            .map(|&id| self.vocabulary.piece(id).unwrap_or_default())
+            .collect();
         for (at, surface) in &self.surfaces {
             if let Some(piece) = pieces.get_mut(*at) {
                 *piece = surface;
@@ -134,7 +137,10 @@ impl Encoding {
         self.offsets.extend_from_slice(&other.offsets[from..to]);
         self.special.extend_from_slice(&other.special[from..to]);
         let first = other.surfaces.partition_point(|(at, _)| *at < from);
-        for (at, surface) in other.surfaces[first..].iter().take_while(|(at, _)| *at < to) {
+        for (at, surface) in other.surfaces[first..]
+            .iter()
+            .take_while(|(at, _)| *at < to)
+        {
             self.surfaces.push((at - from + shift, surface.clone()));
         }
     }
@@ -190,9 +196,16 @@ impl Layout {
 
     /// Without any added piece.
     pub fn bare() -> Self {
-        let frame =
-            Frame { before: Vec::new(), between: Vec::new(), after: Vec::new(), types: [0, 1] };
-        Self { single: frame.clone(), pair: frame }
+        let frame = Frame {
+            before: Vec::new(),
+            between: Vec::new(),
+            after: Vec::new(),
+            types: [0, 1],
+        };
+        Self {
+            single: frame.clone(),
+            pair: frame,
+        }
     }
 
     /// Lays out one text or two, cut to fit.
@@ -203,7 +216,11 @@ impl Layout {
         max_length: Option<usize>,
         truncation: Truncation,
     ) -> Result<Encoding> {
-        let frame = if second.is_some() { &self.pair } else { &self.single };
+        let frame = if second.is_some() {
+            &self.pair
+        } else {
+            &self.single
+        };
         let mut keep = (first.len(), second.map_or(0, Encoding::len));
         let length = keep.0 + keep.1 + frame.len();
         if let Some(max_length) = max_length.filter(|&max| length > max) {
@@ -219,7 +236,10 @@ impl Layout {
                 Truncation::OnlySecond => keep.0,
                 _ => 0,
             };
-            keep = cut.ok_or(Error::NoRoom { max_length, needed: frame.len() + fixed })?;
+            keep = cut.ok_or(Error::NoRoom {
+                max_length,
+                needed: frame.len() + fixed,
+            })?;
         }
         let mut encoding = self.frame(first, 0..keep.0, second.map(|text| (text, 0..keep.1)));
         encoding.truncated = length - encoding.len();
@@ -233,15 +253,28 @@ impl Layout {
         part: std::ops::Range<usize>,
         second: Option<(&Encoding, std::ops::Range<usize>)>,
     ) -> Encoding {
-        let frame = if second.is_some() { &self.pair } else { &self.single };
+        let frame = if second.is_some() {
+            &self.pair
+        } else {
+            &self.single
+        };
         let mut encoding = Encoding::new(&first.vocabulary);
-        frame.before.iter().for_each(|piece| encoding.push_added(piece));
+        frame
+            .before
+            .iter()
+            .for_each(|piece| encoding.push_added(piece));
         encoding.extend(first, part.start, part.end, frame.types[0]);
-        frame.between.iter().for_each(|piece| encoding.push_added(piece));
+        frame
+            .between
+            .iter()
+            .for_each(|piece| encoding.push_added(piece));
         if let Some((second, part)) = second {
             encoding.extend(second, part.start, part.end, frame.types[1]);
         }
-        frame.after.iter().for_each(|piece| encoding.push_added(piece));
+        frame
+            .after
+            .iter()
+            .for_each(|piece| encoding.push_added(piece));
         encoding
     }
 
@@ -254,20 +287,25 @@ impl Layout {
         max_length: usize,
         stride: usize,
     ) -> Result<Vec<Encoding>> {
-        let frame = if question.is_some() { &self.pair } else { &self.single };
+        let frame = if question.is_some() {
+            &self.pair
+        } else {
+            &self.single
+        };
         let taken = frame.len() + question.map_or(0, Encoding::len);
         let room = max_length.saturating_sub(taken);
         if room <= stride {
-            return Err(Error::NoRoom { max_length, needed: taken + stride });
+            return Err(Error::NoRoom {
+                max_length,
+                needed: taken + stride,
+            });
         }
         let mut windows = Vec::new();
         let mut start = 0;
         loop {
             let end = text.len().min(start + room);
             windows.push(match question {
-                Some(question) => {
-                    self.frame(question, 0..question.len(), Some((text, start..end)))
-                }
+                Some(question) => self.frame(question, 0..question.len(), Some((text, start..end))),
                 None => self.frame(text, start..end, None),
             });
             if end == text.len() {

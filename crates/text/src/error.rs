@@ -96,11 +96,17 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error + '_ {
-        move |source| Error::Io { path: path.to_path_buf(), source }
+        move |source| Error::Io {
+            path: path.to_path_buf(),
+            source,
+        }
     }
 
     pub(crate) fn file(path: &Path, reason: impl Into<String>) -> Error {
-        Error::File { path: path.to_path_buf(), reason: reason.into() }
+        Error::File {
+            path: path.to_path_buf(),
+            reason: reason.into(),
+        }
     }
 }
 

@@ -40,7 +40,9 @@ impl JsonTokenizer {
         let limit = known.len() * 2 + 1024;
         for (piece, id) in known {
             if id as usize > limit {
-                return Err(refuse(format!("the id {id} of {piece:?} is far beyond the others")));
+                return Err(refuse(format!(
+                    "the id {id} of {piece:?} is far beyond the others"
+                )));
             }
             pieces.resize((id as usize + 1).max(pieces.len()), String::new());
             pieces[id as usize] = piece;
@@ -53,7 +55,15 @@ impl JsonTokenizer {
         }
         let vocabulary = Vocabulary::new(pieces, &reserved, path)?;
         let layout = read_layout(&tokenizer).map_err(|reason| refuse(reason.to_string()))?;
-        Ok((Self { bytes, tokenizer, plain: OnceLock::new() }, vocabulary, layout))
+        Ok((
+            Self {
+                bytes,
+                tokenizer,
+                plain: OnceLock::new(),
+            },
+            vocabulary,
+            layout,
+        ))
     }
 
     pub fn bytes(&self) -> &[u8] {
@@ -61,7 +71,9 @@ impl JsonTokenizer {
     }
 
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.tokenizer.decode(ids, true).map_err(|error| Error::Encode(error.to_string()))
+        self.tokenizer
+            .decode(ids, true)
+            .map_err(|error| Error::Encode(error.to_string()))
     }
 
     pub fn tokens(
@@ -70,16 +82,27 @@ impl JsonTokenizer {
         parse_specials: bool,
         vocabulary: &Arc<Vocabulary>,
     ) -> Result<Encoding> {
-        let tokenizer = if parse_specials { &self.tokenizer } else { self.plain()? };
+        let tokenizer = if parse_specials {
+            &self.tokenizer
+        } else {
+            self.plain()?
+        };
         let tokens = tokenizer
             .encode_char_offsets(text, false)
             .map_err(|error| Error::Encode(error.to_string()))?;
         let mut encoding = Encoding::new(vocabulary);
         let specials = vocabulary.specials();
-        for ((&id, token), &offsets) in
-            tokens.get_ids().iter().zip(tokens.get_tokens()).zip(tokens.get_offsets())
+        for ((&id, token), &offsets) in tokens
+            .get_ids()
+            .iter()
+            .zip(tokens.get_tokens())
+            .zip(tokens.get_offsets())
         {
-            let id = if !parse_specials && specials.all().contains(&id) { specials.unk } else { id };
+            let id = if !parse_specials && specials.all().contains(&id) {
+                specials.unk
+            } else {
+                id
+            };
             let surface = (vocabulary.piece(id) != Some(token)).then_some(token.as_str());
             encoding.push(id, offsets, surface);
         }
@@ -111,7 +134,10 @@ fn without_specials(bytes: &[u8]) -> tokenizers::Result<tokenizers::Tokenizer> {
     // have after splitting at line ends and control characters, and leave their places alone.
     if let Some(vocab) = file["model"]["vocab"].as_array_mut() {
         for entry in vocab {
-            if entry[0].as_str().is_some_and(|piece| names.iter().any(|name| name == piece)) {
+            if entry[0]
+                .as_str()
+                .is_some_and(|piece| names.iter().any(|name| name == piece))
+            {
                 let hidden = format!("\n\0{}\0\n", entry[0].as_str().unwrap_or_default());
                 entry[0] = Value::from(hidden);
             }
@@ -128,11 +154,9 @@ fn read_layout(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Layout> 
     if tokenizer.get_post_processor().is_none() {
         return Ok(Layout::bare());
     }
-    let stand_in =
-        |id| Tokens::from_tokens(vec![Token::new(id, String::new(), (0, 0))], 0);
+    let stand_in = |id| Tokens::from_tokens(vec![Token::new(id, String::new(), (0, 0))], 0);
     let single = tokenizer.post_process(stand_in(STAND_IN[0]), None, true)?;
-    let pair =
-        tokenizer.post_process(stand_in(STAND_IN[0]), Some(stand_in(STAND_IN[1])), true)?;
+    let pair = tokenizer.post_process(stand_in(STAND_IN[0]), Some(stand_in(STAND_IN[1])), true)?;
     let frame = |tokens: &Tokens, texts: usize| -> tokenizers::Result<Frame> {
         let mut parts: [Vec<AddedPiece>; 3] = Default::default();
         let mut types = [0, 1];
@@ -150,7 +174,15 @@ fn read_layout(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Layout> 
             return Err("the post-processor leaves out a text or changes the order of two".into());
         }
         let [before, between, after] = parts;
-        Ok(Frame { before, between, after, types })
+        Ok(Frame {
+            before,
+            between,
+            after,
+            types,
+        })
     };
-    Ok(Layout { single: frame(&single, 1)?, pair: frame(&pair, 2)? })
+    Ok(Layout {
+        single: frame(&single, 1)?,
+        pair: frame(&pair, 2)?,
+    })
 }

@@ -66,7 +66,11 @@ impl Tokenizer {
 
     pub(crate) fn from_json(bytes: Vec<u8>, path: &Path) -> Result<Self> {
         let (backend, vocabulary, layout) = JsonTokenizer::new(bytes, path)?;
-        Ok(Self { backend: Backend::Json(backend), vocabulary: Arc::new(vocabulary), layout })
+        Ok(Self {
+            backend: Backend::Json(backend),
+            vocabulary: Arc::new(vocabulary),
+            layout,
+        })
     }
 
     /// Writes the tokenizer into a folder, under the name and in the form that it was read in:
@@ -81,7 +85,9 @@ impl Tokenizer {
             Backend::Json(backend) => (JSON_NAME, backend.bytes()),
         };
         let path = folder.as_ref().join(name);
-        let temporary = folder.as_ref().join(format!(".{name}.{}.tmp", std::process::id()));
+        let temporary = folder
+            .as_ref()
+            .join(format!(".{name}.{}.tmp", std::process::id()));
         let written = std::fs::write(&temporary, bytes)
             .and_then(|()| std::fs::File::open(&temporary)?.sync_all())
             .and_then(|()| std::fs::rename(&temporary, &path));
@@ -168,7 +174,11 @@ impl Tokenizer {
         options: &EncodeOptions,
     ) -> Result<Encoding> {
         let bare = Layout::bare();
-        let layout = if options.add_special { &self.layout } else { &bare };
+        let layout = if options.add_special {
+            &self.layout
+        } else {
+            &bare
+        };
         layout.arrange(first, second, options.max_length, options.truncation)
     }
 
@@ -188,18 +198,27 @@ impl Tokenizer {
         stride: usize,
         options: &EncodeOptions,
     ) -> Result<Vec<Encoding>> {
-        let question = question.map(|text| self.tokens(text, options.parse_specials)).transpose()?;
+        let question = question
+            .map(|text| self.tokens(text, options.parse_specials))
+            .transpose()?;
         let text = self.tokens(text, options.parse_specials)?;
         let bare = Layout::bare();
-        let layout = if options.add_special { &self.layout } else { &bare };
+        let layout = if options.add_special {
+            &self.layout
+        } else {
+            &bare
+        };
         layout.windows(question.as_ref(), &text, max_length, stride)
     }
 
     /// The text of ids. Special pieces are left out, `<unk>` too; ids beyond the vocabulary count as
     /// nothing. Case, accents and spacing are those of the normalised text.
     pub fn decode(&self, ids: &[u32]) -> String {
-        let known: Vec<u32> =
-            ids.iter().copied().filter(|&id| self.id_to_piece(id).is_some() && !self.is_special(id)).collect();
+        let known: Vec<u32> = ids
+            .iter()
+            .copied()
+            .filter(|&id| self.id_to_piece(id).is_some() && !self.is_special(id))
+            .collect();
         match &self.backend {
             Backend::Json(backend) => backend.decode(&known).unwrap_or_default(),
         }

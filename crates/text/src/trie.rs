@@ -51,7 +51,8 @@ impl Trie {
                         + keys[from..to].partition_point(|(key, _)| key.as_ref()[depth] <= label);
                     let ends_here = keys[from].0.as_ref().len() == depth + 1;
                     trie.labels.push(label);
-                    trie.values.push(if ends_here { keys[from].1 } else { NONE });
+                    trie.values
+                        .push(if ends_here { keys[from].1 } else { NONE });
                     next.push((from, end));
                     from = end;
                 }
@@ -87,10 +88,14 @@ impl Trie {
     #[inline]
     pub fn child(&self, node: u32, symbol: u32) -> Option<u32> {
         let table = self.table_of[node as usize];
-        let (from, to) =
-            (self.children[node as usize] as usize, self.children[node as usize + 1] as usize);
+        let (from, to) = (
+            self.children[node as usize] as usize,
+            self.children[node as usize + 1] as usize,
+        );
         if table == NONE {
-            let at = self.labels[from..to].iter().position(|&label| label == symbol)?;
+            let at = self.labels[from..to]
+                .iter()
+                .position(|&label| label == symbol)?;
             Some((from + at) as u32)
         } else if symbol < TABLE {
             let child = self.tables[(table + symbol) as usize];
@@ -137,7 +142,13 @@ mod tests {
         for (key, value) in &keys {
             assert_eq!(lookup(&trie, key), Some(*value));
         }
-        for missing in [&[][..], &[2], &[8, 9600], &[15, 93, 9600], &[15, 93, 9600, 16]] {
+        for missing in [
+            &[][..],
+            &[2],
+            &[8, 9600],
+            &[15, 93, 9600],
+            &[15, 93, 9600, 16],
+        ] {
             assert_eq!(lookup(&trie, missing), None, "{missing:?}");
         }
     }

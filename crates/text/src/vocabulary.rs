@@ -43,9 +43,15 @@ impl Vocabulary {
             ids.entry(piece.clone()).or_insert(id as u32);
         }
         let find = |names: [&str; 2]| {
-            names.iter().find_map(|name| ids.get(*name).copied()).ok_or_else(|| {
-                Error::file(path, format!("the vocabulary lacks ALBERT's piece {}", names[0]))
-            })
+            names
+                .iter()
+                .find_map(|name| ids.get(*name).copied())
+                .ok_or_else(|| {
+                    Error::file(
+                        path,
+                        format!("the vocabulary lacks ALBERT's piece {}", names[0]),
+                    )
+                })
         };
         let specials = SpecialIds {
             pad: find(["<pad>", "[PAD]"])?,
@@ -61,9 +67,17 @@ impl Vocabulary {
             .map(|(id, piece)| special.contains(&(id as u32)) || starts_word(piece))
             .collect();
         let ordinary = (0..pieces.len())
-            .map(|id| !special.contains(&(id as u32)) && !reserved.get(id).copied().unwrap_or(false))
+            .map(|id| {
+                !special.contains(&(id as u32)) && !reserved.get(id).copied().unwrap_or(false)
+            })
             .collect();
-        Ok(Self { pieces, ids, specials, word_start, ordinary })
+        Ok(Self {
+            pieces,
+            ids,
+            specials,
+            word_start,
+            ordinary,
+        })
     }
 
     pub fn len(&self) -> usize {
@@ -101,5 +115,7 @@ const MARKS: &str = "!\"#$%&()*+,-./:;?@[\\]^_`{|}~£€";
 fn starts_word(piece: &str) -> bool {
     piece.starts_with(['▁', '<'])
         || (piece.chars().count() == 1 && piece.starts_with(|c| MARKS.contains(c)))
-        || piece.chars().any(|c| !c.is_ascii_alphabetic() && !MARKS.contains(c))
+        || piece
+            .chars()
+            .any(|c| !c.is_ascii_alphabetic() && !MARKS.contains(c))
 }

@@ -33,8 +33,11 @@ pub(super) struct Scratch {
 impl Model {
     /// `pieces` ascending by spelling.
     pub fn new(pieces: &[(Vec<u32>, f64)]) -> Self {
-        let keys: Vec<(&[u32], u32)> =
-            pieces.iter().zip(0..).map(|((piece, _), id)| (piece.as_slice(), id)).collect();
+        let keys: Vec<(&[u32], u32)> = pieces
+            .iter()
+            .zip(0..)
+            .map(|((piece, _), id)| (piece.as_slice(), id))
+            .collect();
         Self {
             trie: Trie::new(&keys),
             log_probs: pieces.iter().map(|(_, score)| *score).collect(),
@@ -50,10 +53,16 @@ impl Model {
         for from in 0..word.len() {
             let mut node = Trie::ROOT;
             for (to, &letter) in (from as u32 + 1..).zip(&word[from..]) {
-                let Some(child) = self.trie.child(node, letter) else { break };
+                let Some(child) = self.trie.child(node, letter) else {
+                    break;
+                };
                 node = child;
                 if let Some(piece) = self.trie.value(node) {
-                    edges.push(Edge { from: from as u32, to, piece });
+                    edges.push(Edge {
+                        from: from as u32,
+                        to,
+                        piece,
+                    });
                 }
             }
         }
@@ -61,14 +70,13 @@ impl Model {
 
     /// Adds `count` times the expected uses of each piece in `word`, over all its segmentations.
     /// Returns `count` times the word's log likelihood.
-    pub fn expect(
-        &self,
-        word: &[u32],
-        count: f64,
-        scratch: &mut Scratch,
-        uses: &mut [f64],
-    ) -> f64 {
-        let Scratch { edges, forward, backward, .. } = scratch;
+    pub fn expect(&self, word: &[u32], count: f64, scratch: &mut Scratch, uses: &mut [f64]) -> f64 {
+        let Scratch {
+            edges,
+            forward,
+            backward,
+            ..
+        } = scratch;
         self.edges(word, edges);
         forward.clear();
         forward.resize(word.len() + 1, 0.0);
@@ -196,7 +204,9 @@ mod tests {
                 .unwrap();
             let mut path = Vec::new();
             let without = without.map(|id| id as u32);
-            assert!(model.best(&word, without, &mut Scratch::default(), |id| path.push(id as usize)));
+            assert!(model.best(&word, without, &mut Scratch::default(), |id| {
+                path.push(id as usize)
+            }));
             path.reverse();
             assert_eq!(path, *best);
         }

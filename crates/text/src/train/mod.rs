@@ -19,7 +19,7 @@ pub struct UnigramOptions {
     /// The most text to learn from, in bytes (default: 64 MiB). Of a larger corpus an even sample of
     /// this size is kept, so memory stays bounded; more text hardly changes a vocabulary.
     pub max_bytes: usize,
-    /// The share of the characters that the alphabet must cover (default: 0.9995, SentencePiece's);
+    /// The share of the characters that the alphabet must cover (default: 0.9999);
     /// rarer characters become `<unk>`.
     pub character_coverage: f64,
     /// The longest piece, in characters (default: 16, SentencePiece's).
@@ -38,7 +38,7 @@ impl Default for UnigramOptions {
             vocab_size: 16_000,
             seed: 0,
             max_bytes: 64 << 20,
-            character_coverage: 0.9995,
+            character_coverage: 0.9999,
             max_piece_length: 16,
             seed_size: 400_000,
             shrinking_factor: 0.75,
@@ -49,10 +49,20 @@ impl Default for UnigramOptions {
 
 impl UnigramOptions {
     fn check(&self) -> Result<()> {
-        let refuse = |option, value: String, reason| Err(Error::Option { option, value, reason });
+        let refuse = |option, value: String, reason| {
+            Err(Error::Option {
+                option,
+                value,
+                reason,
+            })
+        };
         if !(self.character_coverage > 0.0 && self.character_coverage <= 1.0) {
             let value = self.character_coverage.to_string();
-            return refuse("character_coverage", value, "it must be above 0 and at most 1");
+            return refuse(
+                "character_coverage",
+                value,
+                "it must be above 0 and at most 1",
+            );
         }
         if !(self.shrinking_factor > 0.0 && self.shrinking_factor < 1.0) {
             let value = self.shrinking_factor.to_string();
@@ -69,7 +79,11 @@ impl UnigramOptions {
             return refuse("max_bytes", "0".into(), "there must be text to learn from");
         }
         if self.vocab_size > u32::MAX as usize / 2 {
-            return refuse("vocab_size", self.vocab_size.to_string(), "ids have 31 bits");
+            return refuse(
+                "vocab_size",
+                self.vocab_size.to_string(),
+                "ids have 31 bits",
+            );
         }
         Ok(())
     }
@@ -149,7 +163,12 @@ pub fn train_unigram(
         words: corpus.words.len(),
         alphabet: corpus.alphabet.len(),
     });
-    let pieces = unigram::learn(&corpus, options, options.vocab_size - SPECIALS.len(), progress)?;
+    let pieces = unigram::learn(
+        &corpus,
+        options,
+        options.vocab_size - SPECIALS.len(),
+        progress,
+    )?;
     let json = layout_file::tokenizer_json(&pieces);
     Tokenizer::from_json(json.into_bytes(), std::path::Path::new("<memory>"))
 }

@@ -28,7 +28,10 @@ pub(super) fn sample(
         read += text.len() as u64;
         let rank = mix(seed ^ mix(index));
         if count % 1024 == 0 {
-            progress(TrainProgress::Reading { texts: count, bytes: read });
+            progress(TrainProgress::Reading {
+                texts: count,
+                bytes: read,
+            });
         }
         if rank > bar || text.trim().is_empty() {
             continue;
@@ -45,7 +48,10 @@ pub(super) fn sample(
             bar = left.rank;
         }
     }
-    progress(TrainProgress::Reading { texts: count, bytes: read });
+    progress(TrainProgress::Reading {
+        texts: count,
+        bytes: read,
+    });
     let mut kept = heap.into_vec();
     kept.sort_unstable_by_key(|drawn| drawn.index);
     kept.into_iter().map(|drawn| drawn.text).collect()
@@ -79,7 +85,10 @@ mod tests {
         assert_eq!(kept.len(), 200);
         assert!(kept.is_sorted());
         // 100 of 200 are expected from the first half, with a standard deviation of 6.3.
-        let early = kept.iter().filter(|text| text.as_str() < "text number 0500").count();
+        let early = kept
+            .iter()
+            .filter(|text| text.as_str() < "text number 0500")
+            .count();
         assert!((70..130).contains(&early), "{early}");
         assert_ne!(kept, sample(texts(), 16 * 200, 2, &mut |_| ()));
     }

@@ -57,9 +57,16 @@ pub(super) fn seeds(corpus: &Corpus, max_length: usize, seed_size: usize) -> Vec
     };
     found.sort_unstable_by(|a, b| b.0.cmp(&a.0).then_with(|| spelling(a).cmp(spelling(b))));
     found.truncate(seed_size.saturating_sub(letters.len()));
-    let mut seeds: Vec<(Vec<u32>, f64)> =
-        found.iter().map(|candidate| (spelling(candidate).to_vec(), candidate.0 as f64)).collect();
-    seeds.extend(letters.iter().zip(0..).map(|(&count, letter)| (vec![letter], count as f64)));
+    let mut seeds: Vec<(Vec<u32>, f64)> = found
+        .iter()
+        .map(|candidate| (spelling(candidate).to_vec(), candidate.0 as f64))
+        .collect();
+    seeds.extend(
+        letters
+            .iter()
+            .zip(0..)
+            .map(|(&count, letter)| (vec![letter], count as f64)),
+    );
     seeds.sort_unstable_by(|a, b| a.0.cmp(&b.0));
     seeds
 }
@@ -72,10 +79,15 @@ mod tests {
 
     #[test]
     fn counts_substrings_as_a_plain_count_does() {
-        let words: HashMap<String, u64> =
-            [("banana", 3), ("ananas", 2), ("bandana", 1), ("nab", 5), ("b", 2)]
-                .map(|(word, count)| (word.to_owned(), count))
-                .into();
+        let words: HashMap<String, u64> = [
+            ("banana", 3),
+            ("ananas", 2),
+            ("bandana", 1),
+            ("nab", 5),
+            ("b", 2),
+        ]
+        .map(|(word, count)| (word.to_owned(), count))
+        .into();
         let mut plain: BTreeMap<String, u64> = BTreeMap::new();
         for (word, count) in &words {
             for from in 0..word.len() {
@@ -89,11 +101,18 @@ mod tests {
         assert!(seeds.len() > corpus.alphabet.len());
         for (piece, score) in &seeds {
             let piece = corpus.spell(piece);
-            assert_eq!(*score, (plain[&piece] * piece.len() as u64) as f64, "{piece}");
+            assert_eq!(
+                *score,
+                (plain[&piece] * piece.len() as u64) as f64,
+                "{piece}"
+            );
         }
         // What always stands in the same longer substring is left out; what does not, is not.
         let spelled: Vec<String> = seeds.iter().map(|(piece, _)| corpus.spell(piece)).collect();
         assert!(spelled.contains(&"ana".to_owned()) && spelled.contains(&"nab".to_owned()));
-        assert!(!spelled.contains(&"dan".to_owned()), "dan always continues to dana");
+        assert!(
+            !spelled.contains(&"dan".to_owned()),
+            "dan always continues to dana"
+        );
     }
 }

@@ -21,15 +21,24 @@ pub(super) fn learn(
     target: usize,
     progress: &mut dyn FnMut(TrainProgress),
 ) -> Result<Vec<(String, f64)>> {
-    let mut pieces = seeds::seeds(corpus, options.max_piece_length, options.seed_size.max(target));
+    let mut pieces = seeds::seeds(
+        corpus,
+        options.max_piece_length,
+        options.seed_size.max(target),
+    );
     let sum: f64 = pieces.iter().map(|(_, count)| count).sum();
-    pieces.iter_mut().for_each(|(_, count)| *count = (*count / sum).ln());
+    pieces
+        .iter_mut()
+        .for_each(|(_, count)| *count = (*count / sum).ln());
 
     // A tenth more than wanted survives the rounds; the last cut is by probability.
     let enough = target + target / 10;
     loop {
         for _ in 0..options.sub_iterations {
-            progress(TrainProgress::Estimating { pieces: pieces.len(), target });
+            progress(TrainProgress::Estimating {
+                pieces: pieces.len(),
+                target,
+            });
             let uses = expect(corpus, &pieces);
             pieces = maximise(pieces, &uses);
         }
@@ -48,11 +57,17 @@ pub(super) fn learn(
     }
     // Letters first, so that the cut spares them; then by probability, ties by spelling.
     pieces.sort_by(|a, b| {
-        (a.0.len() > 1).cmp(&(b.0.len() > 1)).then(b.1.total_cmp(&a.1)).then(a.0.cmp(&b.0))
+        (a.0.len() > 1)
+            .cmp(&(b.0.len() > 1))
+            .then(b.1.total_cmp(&a.1))
+            .then(a.0.cmp(&b.0))
     });
     pieces.truncate(target);
     pieces.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    Ok(pieces.into_iter().map(|(piece, score)| (corpus.spell(&piece), score)).collect())
+    Ok(pieces
+        .into_iter()
+        .map(|(piece, score)| (corpus.spell(&piece), score))
+        .collect())
 }
 
 /// Runs `work` on the words in `PARTS` parts and adds up their tables in order.
@@ -76,7 +91,9 @@ fn sum_parts(
         .collect();
     let mut sums = vec![0.0; pieces];
     for part in parts {
-        sums.iter_mut().zip(part).for_each(|(sum, part)| *sum += part);
+        sums.iter_mut()
+            .zip(part)
+            .for_each(|(sum, part)| *sum += part);
     }
     sums
 }
@@ -99,7 +116,9 @@ fn maximise(pieces: Vec<(Vec<u32>, f64)>, uses: &[f64]) -> Vec<(Vec<u32>, f64)> 
         .map(|((piece, _), uses)| (piece, uses.max(RARE)))
         .collect();
     let log_sum = digamma(kept.iter().map(|(_, uses)| uses).sum());
-    kept.into_iter().map(|(piece, uses)| (piece, digamma(uses) - log_sum)).collect()
+    kept.into_iter()
+        .map(|(piece, uses)| (piece, digamma(uses) - log_sum))
+        .collect()
 }
 
 /// Keeps the `keep` pieces whose loss would cost the most likelihood, each judged as if its uses in
@@ -121,7 +140,9 @@ fn prune(corpus: &Corpus, pieces: Vec<(Vec<u32>, f64)>, keep: usize) -> Vec<(Vec
                 return f64::NEG_INFINITY;
             }
             let mut instead = Vec::new();
-            if !model.best(&pieces[id].0, Some(id as u32), scratch, |piece| instead.push(piece)) {
+            if !model.best(&pieces[id].0, Some(id as u32), scratch, |piece| {
+                instead.push(piece)
+            }) {
                 return f64::INFINITY;
             }
             let log_sum_without = (sum + uses[id] * (instead.len() as f64 - 1.0)).ln();
@@ -132,13 +153,19 @@ fn prune(corpus: &Corpus, pieces: Vec<(Vec<u32>, f64)>, keep: usize) -> Vec<(Vec
             uses[id] * (uses[id].ln() - log_sum - without)
         })
         .collect();
-    let mut order: Vec<usize> =
-        (0..pieces.len()).filter(|&id| losses[id] > f64::NEG_INFINITY).collect();
+    let mut order: Vec<usize> = (0..pieces.len())
+        .filter(|&id| losses[id] > f64::NEG_INFINITY)
+        .collect();
     order.sort_by(|&a, &b| losses[b].total_cmp(&losses[a]).then(a.cmp(&b)));
     order.truncate(keep);
     let mut kept = vec![false; pieces.len()];
     order.iter().for_each(|&id| kept[id] = true);
-    pieces.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(piece, _)| piece).collect()
+    pieces
+        .into_iter()
+        .zip(kept)
+        .filter(|(_, kept)| *kept)
+        .map(|(piece, _)| piece)
+        .collect()
 }
 
 /// The derivative of ln Γ, by recurrence to x ≥ 7 and its asymptotic series there.

@@ -103,6 +103,9 @@ impl Corpus {
 
     /// Spells a piece.
     pub fn spell(&self, piece: &[u32]) -> String {
-        piece.iter().map(|&letter| self.alphabet[letter as usize]).collect()
+        piece
+            .iter()
+            .map(|&letter| self.alphabet[letter as usize])
+            .collect()
     }
 }
