@@ -1,0 +1,291 @@
+//! Softmax attention over ragged batches.
+
+use std::cell::RefCell;
+use std::ops::Range;
+
+use rayon::prelude::*;
+use rten_simd::ops::{BitOps, FloatOps, NumOps};
+use rten_simd::{Isa, Simd, SimdOp};
+
+use crate::math::exp;
+use crate::tile::{PANEL, Rows, multiply_panel};
+
+/// Queries that one task takes through all heads: enough to use the keys and values in the second
+/// cache many times, few enough to give every thread work on one short row.
+const QUERIES: usize = 32;
+
+/// Queries whose scores are held at once: 16 rows of 512 keys are 32 KB, the first cache.
+const SCORES: usize = 16;
+
+/// Memory for keys and values in the order of the products, kept from call to call.
+#[derive(Default)]
+pub struct AttentionWorkspace {
+    packed: Vec<f32>,
+}
+
+/// Scaled dot-product attention, `softmax(q kᵀ / sqrt(head_dim)) v` (Vaswani et al. 2017), of every
+/// row of a ragged batch over itself.
+///
+/// `qkv` is `[tokens, 3 * heads * head_dim]`: a token's query, key and value, each with the heads
+/// side by side. `rows` are the rows' token ranges; they follow each other from 0 to `tokens`. `out`
+/// is `[tokens, heads * head_dim]`.
+///
+/// A query's scores over its row are held at once, never those of all queries: memory beyond the
+/// workspace (the keys and values once more) is 16 scores a key and thread.
+///
+/// # Panics
+/// If the slices do not have these shapes or the rows do not tile the tokens.
+pub fn attention(
+    qkv: &[f32],
+    rows: &[Range<usize>],
+    heads: usize,
+    head_dim: usize,
+    workspace: &mut AttentionWorkspace,
+    out: &mut [f32],
+) {
+    let width = heads * head_dim;
+    assert!(width > 0, "{heads} heads of {head_dim}");
+    assert_eq!(qkv.len(), 3 * out.len(), "elements of qkv against out");
+    let mut tokens = 0;
+    for row in rows {
+        assert!(
+            row.start == tokens && row.end >= tokens,
+            "row {row:?} after token {tokens}"
+        );
+        tokens = row.end;
+    }
+    assert_eq!(out.len(), tokens * width, "elements of out");
+
+    let packed_len = |row: &Range<usize>| heads * Packed::len(row.len(), head_dim);
+    let total: usize = rows.iter().map(packed_len).sum();
+    if workspace.packed.len() < total {
+        workspace.packed.resize(total, 0.0);
+    }
+
+    let mut packs = Vec::new();
+    let mut rest = &mut workspace.packed[..total];
+    for row in rows.iter().filter(|row| !row.is_empty()) {
+        let tokens = &qkv[row.start * 3 * width..row.end * 3 * width];
+        for head in 0..heads {
+            let (packed, tail) = rest.split_at_mut(Packed::len(row.len(), head_dim));
+            rest = tail;
+            packs.push((tokens, head, packed));
+        }
+    }
+    packs
+        .into_par_iter()
+        .for_each(|(tokens, head, packed)| pack(tokens, head, heads, head_dim, packed));
+
+    let mut tasks = Vec::new();
+    let mut packed = &workspace.packed[..total];
+    let mut rest = out;
+    for row in rows.iter().filter(|row| !row.is_empty()) {
+        let (of_row, tail) = packed.split_at(packed_len(row));
+        packed = tail;
+        for first in row.clone().step_by(QUERIES) {
+            let count = QUERIES.min(row.end - first);
+            let (out, tail) = rest.split_at_mut(count * width);
+            rest = tail;
+            let queries = &qkv[first * 3 * width..(first + count) * 3 * width];
+            tasks.push(Attend {
+                queries,
+                packed: of_row,
+                keys: row.len(),
+                heads,
+                head_dim,
+                out,
+            });
+        }
+    }
+    tasks.into_par_iter().for_each(|task| task.dispatch());
+}
+
+/// One head's keys and values of one row, in panels of 32 columns.
+///
+/// Keys: for every 32 keys, `[head_dim, 32]`. Values: for every 32 dimensions, `[keys, 32]`. What
+/// lies beyond the last key or dimension is zero.
+struct Packed;
+
+impl Packed {
+    fn keys_len(keys: usize, head_dim: usize) -> usize {
+        keys.next_multiple_of(PANEL) * head_dim
+    }
+
+    fn len(keys: usize, head_dim: usize) -> usize {
+        Self::keys_len(keys, head_dim) + head_dim.next_multiple_of(PANEL) * keys
+    }
+}
+
+/// Packs one head of one row; `tokens` is the row's part of `qkv`.
+fn pack(tokens: &[f32], head: usize, heads: usize, head_dim: usize, packed: &mut [f32]) {
+    let width = heads * head_dim;
+    let keys = tokens.len() / (3 * width);
+    let (key_panels, value_panels) = packed.split_at_mut(Packed::keys_len(keys, head_dim));
+
+    for (p, panel) in key_panels.chunks_exact_mut(head_dim * PANEL).enumerate() {
+        let here = PANEL.min(keys - p * PANEL);
+        if here < PANEL {
+            panel.fill(0.0);
+        }
+        for c in 0..here {
+            let token = &tokens[(p * PANEL + c) * 3 * width..][..3 * width];
+            let key = &token[width + head * head_dim..][..head_dim];
+            for (value, row) in key.iter().zip(panel.chunks_exact_mut(PANEL)) {
+                row[c] = *value;
+            }
+        }
+    }
+    for (p, panel) in value_panels.chunks_exact_mut(keys * PANEL).enumerate() {
+        let first = p * PANEL;
+        let here = PANEL.min(head_dim - first);
+        for (token, row) in tokens
+            .chunks_exact(3 * width)
+            .zip(panel.chunks_exact_mut(PANEL))
+        {
+            let value = &token[2 * width + head * head_dim + first..][..here];
+            row[..here].copy_from_slice(value);
+            row[here..].fill(0.0);
+        }
+    }
+}
+
+/// A few queries of one row through all heads.
+struct Attend<'a> {
+    /// `[queries, 3 * heads * head_dim]`
+    queries: &'a [f32],
+    /// The row's heads, packed.
+    packed: &'a [f32],
+    keys: usize,
+    heads: usize,
+    head_dim: usize,
+    /// `[queries, heads * head_dim]`
+    out: &'a mut [f32],
+}
+
+thread_local! {
+    /// Scores of a thread, `[16, keys rounded up to panels]`.
+    static SCORE_BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+}
+
+impl SimdOp for Attend<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let stride = self.keys.next_multiple_of(PANEL);
+        SCORE_BUFFER.with_borrow_mut(|scores| {
+            if scores.len() < SCORES * stride {
+                scores.resize(SCORES * stride, 0.0);
+            }
+            attend(isa, self, &mut scores[..SCORES * stride], stride);
+        });
+    }
+}
+
+#[inline(always)]
+fn attend<I: Isa>(isa: I, task: Attend<'_>, scores: &mut [f32], stride: usize) {
+    let Attend {
+        queries,
+        packed,
+        keys,
+        heads,
+        head_dim,
+        out,
+    } = task;
+    let width = heads * head_dim;
+    let scale = 1.0 / (head_dim as f32).sqrt();
+
+    for (head, packed) in packed.chunks_exact(Packed::len(keys, head_dim)).enumerate() {
+        let (key_panels, value_panels) = packed.split_at(Packed::keys_len(keys, head_dim));
+        let blocks = queries
+            .chunks(SCORES * 3 * width)
+            .zip(out.chunks_mut(SCORES * width));
+        for (queries, out) in blocks {
+            let count = out.len() / width;
+            let queries = Rows {
+                data: &queries[head * head_dim..],
+                stride: 3 * width,
+                count,
+            };
+            for (panel, first) in key_panels
+                .chunks_exact(head_dim * PANEL)
+                .zip((0..).step_by(PANEL))
+            {
+                let out = &mut scores[first..];
+                multiply_panel(isa, queries, panel, head_dim, out, stride, PANEL);
+            }
+
+            let mut sums = [0.0; SCORES];
+            for (row, sum) in scores.chunks_exact_mut(stride).zip(&mut sums[..count]) {
+                *sum = exponentials(isa, &mut row[..keys], scale);
+            }
+
+            let weights = Rows {
+                data: scores,
+                stride,
+                count,
+            };
+            let out = &mut out[head * head_dim..];
+            for (panel, first) in value_panels
+                .chunks_exact(keys * PANEL)
+                .zip((0..).step_by(PANEL))
+            {
+                let columns = PANEL.min(head_dim - first);
+                multiply_panel(isa, weights, panel, keys, &mut out[first..], width, columns);
+            }
+            for (r, sum) in sums[..count].iter().enumerate() {
+                divide(isa, &mut out[r * width..][..head_dim], *sum);
+            }
+        }
+    }
+}
+
+/// Replaces scores by `exp(scale * (score - largest))` and returns their sum.
+#[inline(always)]
+fn exponentials<I: Isa>(isa: I, scores: &mut [f32], scale: f32) -> f32 {
+    let ops = isa.f32();
+    let lanes = ops.len();
+
+    let mut largest = ops.splat(f32::NEG_INFINITY);
+    let mut vectors = scores.chunks_exact(lanes);
+    for vector in vectors.by_ref() {
+        largest = ops.max(largest, ops.load(vector));
+    }
+    let rest = vectors.remainder().iter().copied();
+    let largest = largest
+        .to_array()
+        .into_iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, f32::max);
+
+    let (offset, scales) = (ops.splat(largest), ops.splat(scale));
+    let mut sums = ops.zero();
+    let mut vectors = scores.chunks_exact_mut(lanes);
+    for vector in vectors.by_ref() {
+        let y = exp(isa, ops.mul(ops.sub(ops.load(vector), offset), scales));
+        sums = ops.add(sums, y);
+        ops.store(y, vector);
+    }
+    let mut sum: f32 = sums.to_array().into_iter().sum();
+    let rest = vectors.into_remainder();
+    let (padded, _) = ops.load_pad(rest);
+    let y = exp(isa, ops.mul(ops.sub(padded, offset), scales)).to_array();
+    for (value, y) in rest.iter_mut().zip(y) {
+        *value = y;
+        sum += y;
+    }
+    sum
+}
+
+#[inline(always)]
+fn divide<I: Isa>(isa: I, x: &mut [f32], by: f32) {
+    let ops = isa.f32();
+    let divisor = ops.splat(by);
+    let mut vectors = x.chunks_exact_mut(ops.len());
+    for vector in vectors.by_ref() {
+        ops.store(ops.div(ops.load(vector), divisor), vector);
+    }
+    for value in vectors.into_remainder() {
+        *value /= by;
+    }
+}
