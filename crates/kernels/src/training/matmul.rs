@@ -1,0 +1,367 @@
+//! Matrix products for learning: either side may be transposed, and nothing is known ahead.
+//!
+//! The usual scheme (Goto and van de Geijn 2008): both sides are copied into panels that the
+//! inner kernel reads in order, then tiles of the result are computed in parallel. Depth is cut
+//! at multiples of [`DEPTH`] and added up in order, so that no result depends on the tiles or on
+//! the number of threads.
+//!
+//! Panels are made of 32-bit units along the depth: one f32, or two bf16 where the processor
+//! multiplies pairs of them into f32 sums. That doubles the rate; the sums stay f32.
+
+// Inner kernels are called through pointers and write disjoint tiles of one matrix.
+#![allow(unsafe_code)]
+
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+use std::cell::Cell;
+
+use rayon::prelude::*;
+
+/// Units of depth in one pass of the inner kernel: a panel of the right side of 32 columns is
+/// then 32 kB, what a first-level cache holds.
+const DEPTH: usize = 256;
+
+/// How numbers enter a product; sums are f32 in both.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As they are.
+    #[default]
+    F32,
+    /// Rounded to bf16 where the processor has instructions for it (AVX512-BF16), else as they
+    /// are.
+    Bf16,
+}
+
+/// A matrix lying in a slice, row by row or (transposed) column by column.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    /// Elements from one row to the next, where rows are contiguous; else from one column to the
+    /// next.
+    stride: usize,
+    transposed: bool,
+}
+
+impl<'a> Matrix<'a> {
+    /// `rows` times `columns` numbers, row by row.
+    ///
+    /// # Panics
+    /// `data` holds another count of numbers.
+    pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
+        assert_eq!(data.len(), rows * columns, "a {rows} x {columns} matrix");
+        Self::strided(data, rows, columns, columns)
+    }
+
+    /// Rows of `columns` numbers that start `stride` apart.
+    ///
+    /// # Panics
+    /// `data` is too short, or rows overlap.
+    pub fn strided(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        assert!(stride >= columns, "rows of {columns} that start {stride} apart");
+        if let Some(last) = rows.checked_sub(1) {
+            assert!(data.len() >= last * stride + columns, "a {rows} x {columns} matrix");
+        }
+        Self {
+            data,
+            rows,
+            columns,
+            stride,
+            transposed: false,
+        }
+    }
+
+    /// The same numbers with rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            transposed: !self.transposed,
+            ..self
+        }
+    }
+}
+
+/// What the product is added to.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a> {
+    /// Nothing.
+    Zero,
+    /// One number a column, the same in every row.
+    Bias(&'a [f32]),
+}
+
+/// The product of `a` `[m, k]` and `b` `[k, n]` plus `start`: `[m, n]`, row by row.
+///
+/// # Panics
+/// The shapes do not fit.
+pub fn matmul(precision: Precision, a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>) -> Vec<f32> {
+    assert_eq!(a.columns, b.rows, "depth of a product");
+    if let Start::Bias(bias) = start {
+        assert_eq!(bias.len(), b.columns, "bias of a product");
+    }
+    let (m, n) = (a.rows, b.columns);
+    let mut out = Vec::with_capacity(m * n);
+    let kernel = kernel(precision);
+    run(kernel, a, b, start, Target {
+        data: out.as_mut_ptr(),
+        stride: n,
+    });
+    // SAFETY: `run` wrote all m * n elements, for which there is capacity.
+    unsafe { out.set_len(m * n) };
+    out
+}
+
+/// An inner kernel and how its panels are packed.
+#[derive(Clone, Copy)]
+struct Kernel {
+    /// Rows and columns of the tile that it computes.
+    rows: usize,
+    columns: usize,
+    /// Elements in a unit of depth.
+    unit: usize,
+    /// Packs `rows` rows by some depth of the left side.
+    pack_left: unsafe fn(Pack<'_>),
+    /// Packs `columns` columns by some depth of the right side, `[depth][columns]`.
+    pack_right: unsafe fn(Pack<'_>),
+    tile: unsafe fn(&Tile),
+}
+
+/// A panel to be packed: `lanes` (rows of the left side, columns of the right) by `depth`
+/// elements from `(lane, from)` on.
+struct Pack<'a> {
+    source: &'a [f32],
+    stride: usize,
+    /// Whether elements of one lane are neighbours in the source.
+    depth_contiguous: bool,
+    lane: usize,
+    lanes: usize,
+    from: usize,
+    depth: usize,
+    out: &'a mut [u32],
+}
+
+/// One call of the inner kernel.
+struct Tile {
+    depth: usize,
+    left: *const u32,
+    /// Whether the left panel is `[row][DEPTH]`, else `[depth][row]`.
+    left_by_rows: bool,
+    right: *const u32,
+    out: *mut f32,
+    stride: usize,
+    rows: usize,
+    columns: usize,
+    /// The bias at this tile's first column, or null.
+    bias: *const f32,
+    /// Whether to add to what `out` holds.
+    add: bool,
+}
+
+#[derive(Clone, Copy)]
+struct Target {
+    data: *mut f32,
+    stride: usize,
+}
+// SAFETY: tasks write disjoint tiles of what the pointer leads to, and `run` outlives them.
+unsafe impl Send for Target {}
+// SAFETY: as above.
+unsafe impl Sync for Target {}
+
+/// The best kernel of this processor.
+fn kernel(precision: Precision) -> Kernel {
+    #[cfg(target_arch = "x86_64")]
+    if let Some(kernel) = x86::kernel(precision) {
+        return kernel;
+    }
+    let _ = precision;
+    portable::KERNEL
+}
+
+thread_local! {
+    /// Panels of the last product, kept for the next. Taken while in use: a task may be run in
+    /// the middle of another on the same thread.
+    static SCRATCH: Cell<(Vec<u32>, Vec<u32>)> = const { Cell::new((Vec::new(), Vec::new())) };
+}
+
+fn run(kernel: Kernel, a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>, out: Target) {
+    let (m, n, depth) = (a.rows, b.columns, a.columns);
+    let units = depth.div_ceil(kernel.unit).max(1);
+    let passes = units.div_ceil(DEPTH);
+    let left_panels = m.div_ceil(kernel.rows);
+    let right_panels = n.div_ceil(kernel.columns);
+    let left_panel = kernel.rows * DEPTH;
+    let right_panel = kernel.columns * DEPTH;
+
+    let (mut left, mut right) = SCRATCH.take();
+    grow(&mut left, passes * left_panels * left_panel);
+    grow(&mut right, passes * right_panels * right_panel);
+    let left_used = &mut left[..passes * left_panels * left_panel];
+    let right_used = &mut right[..passes * right_panels * right_panel];
+    let left_by_rows = !a.transposed;
+
+    let pack = |matrix: Matrix<'_>, side: Side, index: usize, panels: usize, width: usize, out: &mut [u32]| {
+        let (pass, panel) = (index / panels, index % panels);
+        let from = pass * DEPTH * kernel.unit;
+        let (source, lanes, depth_contiguous) = match side {
+            Side::Left => (matrix.data, matrix.rows, !matrix.transposed),
+            Side::Right => (matrix.data, matrix.columns, matrix.transposed),
+        };
+        let panel = Pack {
+            source,
+            stride: matrix.stride,
+            depth_contiguous,
+            lane: panel * width,
+            lanes: width.min(lanes - panel * width),
+            from,
+            depth: (DEPTH * kernel.unit).min(depth - from.min(depth)),
+            out,
+        };
+        // SAFETY: the kernel was chosen for this processor's features.
+        match side {
+            Side::Left => unsafe { (kernel.pack_left)(panel) },
+            Side::Right => unsafe { (kernel.pack_right)(panel) },
+        }
+    };
+    let packed_right = right_used.par_chunks_mut(right_panel).enumerate();
+    packed_right.for_each(|(index, out)| {
+        pack(b, Side::Right, index, right_panels, kernel.columns, out);
+    });
+    let packed_left = left_used.par_chunks_mut(left_panel).enumerate();
+    packed_left.for_each(|(index, out)| {
+        pack(a, Side::Left, index, left_panels, kernel.rows, out);
+    });
+
+    let (tile_rows, tile_columns) = tiling(left_panels, right_panels);
+    let across = right_panels.div_ceil(tile_columns);
+    let tiles = left_panels.div_ceil(tile_rows) * across;
+    let (left_used, right_used) = (&*left_used, &*right_used);
+    (0..tiles).into_par_iter().for_each(|tile| {
+        let out = out;
+        let (first_left, first_right) = (tile / across * tile_rows, tile % across * tile_columns);
+        for pass in 0..passes {
+            let depth = DEPTH.min(units - pass * DEPTH);
+            for j in first_right..(first_right + tile_columns).min(right_panels) {
+                let right = &right_used[(pass * right_panels + j) * right_panel..];
+                let column = j * kernel.columns;
+                let bias = match start {
+                    Start::Bias(bias) if pass == 0 => bias[column..].as_ptr(),
+                    _ => std::ptr::null(),
+                };
+                for i in first_left..(first_left + tile_rows).min(left_panels) {
+                    let left = &left_used[(pass * left_panels + i) * left_panel..];
+                    let row = i * kernel.rows;
+                    let tile = Tile {
+                        depth,
+                        left: left.as_ptr(),
+                        left_by_rows,
+                        right: right.as_ptr(),
+                        // SAFETY: row < m and column < n.
+                        out: unsafe { out.data.add(row * out.stride + column) },
+                        stride: out.stride,
+                        rows: kernel.rows.min(m - row),
+                        columns: kernel.columns.min(n - column),
+                        bias,
+                        add: pass > 0,
+                    };
+                    // SAFETY: the kernel was chosen for this processor's features; both panels
+                    // are full; the tile lies within `out` and belongs to this task alone.
+                    unsafe { (kernel.tile)(&tile) };
+                }
+            }
+        }
+    });
+    SCRATCH.set((left, right));
+}
+
+#[derive(Clone, Copy)]
+enum Side {
+    Left,
+    Right,
+}
+
+/// Enlarges a scratch buffer; what it held is lost.
+fn grow(buffer: &mut Vec<u32>, length: usize) {
+    if buffer.len() < length {
+        *buffer = vec![0; length];
+    }
+}
+
+/// Panels down and across in one task: blocks of the left side that a second-level cache holds
+/// beside a strip of the right, and several tasks a thread.
+fn tiling(left_panels: usize, right_panels: usize) -> (usize, usize) {
+    let threads = rayon::current_num_threads();
+    let (mut down, mut across) = (12.min(left_panels), 16.min(right_panels));
+    let tasks = |down: usize, across: usize| left_panels.div_ceil(down) * right_panels.div_ceil(across);
+    while threads > 1 && tasks(down, across) < 8 * threads && (down > 4 || across > 2) {
+        if across > 2 && across * 2 >= down {
+            across = across.div_ceil(2);
+        } else {
+            down = down.div_ceil(2);
+        }
+    }
+    (down.max(1), across.max(1))
+}
+
+/// Packs f32 units, any side: `out` is `[lane][DEPTH]` where `by_rows`, else `[depth][width]`.
+#[inline(always)]
+fn pack_f32(pack: Pack<'_>, width: usize, by_rows: bool) {
+    let Pack {
+        source,
+        stride,
+        depth_contiguous,
+        lane,
+        lanes,
+        from,
+        depth,
+        out,
+    } = pack;
+    match (depth_contiguous, by_rows) {
+        (true, true) => {
+            for i in 0..width {
+                let to = &mut out[i * DEPTH..i * DEPTH + depth];
+                if i < lanes {
+                    let at = (lane + i) * stride + from;
+                    to.iter_mut()
+                        .zip(&source[at..at + depth])
+                        .for_each(|(to, from)| *to = from.to_bits());
+                } else {
+                    to.fill(0);
+                }
+            }
+        }
+        (true, false) => {
+            if lanes < width {
+                out[..depth * width].fill(0);
+            }
+            // Blocks of depth, so that the lines written stay in cache while lanes go by.
+            for block in (0..depth).step_by(16) {
+                let length = 16.min(depth - block);
+                for i in 0..lanes {
+                    let at = (lane + i) * stride + from + block;
+                    let values = &source[at..at + length];
+                    let to = &mut out[block * width..(block + length) * width];
+                    for (to, value) in to.chunks_exact_mut(width).zip(values) {
+                        to[i] = value.to_bits();
+                    }
+                }
+            }
+        }
+        (false, _) => {
+            for d in 0..depth {
+                let at = (from + d) * stride + lane;
+                let to = &mut out[d * width..(d + 1) * width];
+                for (to, value) in to.iter_mut().zip(&source[at..at + lanes]) {
+                    *to = value.to_bits();
+                }
+                to[lanes..].fill(0);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,345 @@
+//! Inner kernels for AVX-512 (f32, and pairs of bf16) and for AVX2.
+
+use std::arch::x86_64::*;
+use std::sync::OnceLock;
+
+use super::{DEPTH, Kernel, Pack, Precision, Tile, pack_f32};
+
+/// The best kernel that this processor runs, if it is better than the portable one.
+pub(super) fn kernel(precision: Precision) -> Option<Kernel> {
+    static FEATURES: OnceLock<(bool, bool, bool)> = OnceLock::new();
+    let &(avx2, avx512, bf16) = FEATURES.get_or_init(|| {
+        let avx512 = is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512vl");
+        (
+            is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            avx512,
+            avx512 && is_x86_feature_detected!("avx512bf16"),
+        )
+    });
+    match precision {
+        Precision::Bf16 if bf16 => Some(AVX512_BF16),
+        _ if avx512 => Some(AVX512),
+        _ if avx2 => Some(AVX2),
+        _ => None,
+    }
+}
+
+/// 12 rows by two vectors: 24 sums, two vectors of the right side and one spread number of the
+/// left in 32 registers.
+const ROWS: usize = 12;
+const COLUMNS: usize = 32;
+
+const AVX512: Kernel = Kernel {
+    rows: ROWS,
+    columns: COLUMNS,
+    unit: 1,
+    pack_left: pack_left_f32,
+    pack_right: pack_right_f32,
+    tile: tile_f32,
+};
+
+const AVX512_BF16: Kernel = Kernel {
+    rows: ROWS,
+    columns: COLUMNS,
+    unit: 2,
+    pack_left: pack_left_bf16,
+    pack_right: pack_right_bf16,
+    tile: tile_bf16,
+};
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn pack_left_f32(pack: Pack<'_>) {
+    let by_rows = pack.depth_contiguous;
+    pack_f32(pack, ROWS, by_rows);
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn pack_right_f32(pack: Pack<'_>) {
+    pack_f32(pack, COLUMNS, false);
+}
+
+/// # Safety
+/// The panels of `tile` are full and its part of `out` is writable.
+#[target_feature(enable = "avx512f")]
+unsafe fn tile_f32(tile: &Tile) {
+    // SAFETY: the caller's promise, and the strides are those that packing wrote.
+    unsafe {
+        if tile.left_by_rows {
+            compute_f32::<DEPTH, 1>(tile);
+        } else {
+            compute_f32::<1, ROWS>(tile);
+        }
+    }
+}
+
+/// # Safety
+/// As `tile_f32`; element (row, depth) of the left panel is at `row * ROW + depth * STEP`.
+#[target_feature(enable = "avx512f")]
+unsafe fn compute_f32<const ROW: usize, const STEP: usize>(tile: &Tile) {
+    let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+    // SAFETY: panels hold `depth` units of every row and column.
+    unsafe {
+        let (mut left, mut right) = (tile.left.cast::<f32>(), tile.right.cast::<f32>());
+        for _ in 0..tile.depth {
+            let (low, high) = (_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16)));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let spread = _mm512_set1_ps(*left.add(row * ROW));
+                sums[0] = _mm512_fmadd_ps(spread, low, sums[0]);
+                sums[1] = _mm512_fmadd_ps(spread, high, sums[1]);
+            }
+            left = left.add(STEP);
+            right = right.add(COLUMNS);
+        }
+        store(tile, &sums);
+    }
+}
+
+/// # Safety
+/// As `tile_f32`.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn tile_bf16(tile: &Tile) {
+    // SAFETY: as in `tile_f32`.
+    unsafe {
+        if tile.left_by_rows {
+            compute_bf16::<DEPTH, 1>(tile);
+        } else {
+            compute_bf16::<1, ROWS>(tile);
+        }
+    }
+}
+
+/// # Safety
+/// As `compute_f32`.
+#[target_feature(enable = "avx512f,avx512bf16")]
+unsafe fn compute_bf16<const ROW: usize, const STEP: usize>(tile: &Tile) {
+    let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+    // SAFETY: panels hold `depth` units of every row and column.
+    unsafe {
+        let (mut left, mut right) = (tile.left.cast::<i32>(), tile.right.cast::<i32>());
+        let pairs = |x: __m512i| std::mem::transmute::<__m512i, __m512bh>(x);
+        for _ in 0..tile.depth {
+            let low = pairs(_mm512_loadu_si512(right.cast()));
+            let high = pairs(_mm512_loadu_si512(right.add(16).cast()));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let spread = pairs(_mm512_set1_epi32(*left.add(row * ROW)));
+                sums[0] = _mm512_dpbf16_ps(sums[0], spread, low);
+                sums[1] = _mm512_dpbf16_ps(sums[1], spread, high);
+            }
+            left = left.add(STEP);
+            right = right.add(COLUMNS);
+        }
+        store(tile, &sums);
+    }
+}
+
+/// # Safety
+/// The tile's part of `out` is writable, and the bias is null or covers its columns.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn store(tile: &Tile, sums: &[[__m512; 2]; ROWS]) {
+    let columns = ((1_u64 << tile.columns) - 1) as u32;
+    let masks = [columns as u16, (columns >> 16) as u16];
+    for (row, sums) in sums.iter().enumerate() {
+        if row >= tile.rows {
+            break;
+        }
+        for (half, (&sum, &mask)) in sums.iter().zip(&masks).enumerate() {
+            // SAFETY: masked lanes are neither read nor written, and the others lie within.
+            unsafe {
+                let out = tile.out.wrapping_add(row * tile.stride + half * 16);
+                let sum = if tile.add {
+                    _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, out))
+                } else if tile.bias.is_null() {
+                    sum
+                } else {
+                    let bias = tile.bias.wrapping_add(half * 16);
+                    _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, bias))
+                };
+                _mm512_mask_storeu_ps(out, mask, sum);
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn pack_left_bf16(pack: Pack<'_>) {
+    if pack.depth_contiguous {
+        for row in 0..ROWS {
+            let to = &mut pack.out[row * DEPTH..][..pack.depth.div_ceil(2)];
+            if row < pack.lanes {
+                let at = (pack.lane + row) * pack.stride + pack.from;
+                let values = &pack.source[at..at + pack.depth];
+                // SAFETY: `to` holds a pair for every two values, the last perhaps half.
+                unsafe { round_run(values, to) };
+            } else {
+                to.fill(0);
+            }
+        }
+    } else {
+        // SAFETY: this function's features include the callee's.
+        unsafe { pack_pairs::<ROWS>(pack) };
+    }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+fn pack_right_bf16(pack: Pack<'_>) {
+    if !pack.depth_contiguous {
+        // SAFETY: this function's features include the callee's.
+        unsafe { pack_pairs::<COLUMNS>(pack) };
+        return;
+    }
+    let units = pack.depth.div_ceil(2);
+    if pack.lanes < COLUMNS {
+        pack.out[..units * COLUMNS].fill(0);
+    }
+    let mut run = [0_u32; DEPTH];
+    for column in 0..pack.lanes {
+        let at = (pack.lane + column) * pack.stride + pack.from;
+        let values = &pack.source[at..at + pack.depth];
+        // SAFETY: `run` holds a pair for every two values, the last perhaps half.
+        unsafe { round_run(values, &mut run[..units]) };
+        let to = pack.out[..units * COLUMNS].chunks_exact_mut(COLUMNS);
+        for (to, pair) in to.zip(&run) {
+            to[column] = *pair;
+        }
+    }
+}
+
+/// Rounds neighbouring values to pairs; the half pair at an odd end is filled with 0.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+#[inline]
+unsafe fn round_run(values: &[f32], to: &mut [u32]) {
+    let (chunks, rest) = values.as_chunks::<16>();
+    let (targets, rest_targets) = to.as_chunks_mut::<8>();
+    for (chunk, target) in chunks.iter().zip(&mut *targets) {
+        // SAFETY: 16 values are read and 8 units written.
+        unsafe {
+            let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(chunk.as_ptr()));
+            _mm256_storeu_si256(target.as_mut_ptr().cast(), std::mem::transmute(rounded));
+        }
+    }
+    if !rest.is_empty() {
+        let mask = ((1_u32 << rest.len()) - 1) as u16;
+        let units = rest.len().div_ceil(2);
+        let target = match rest_targets.len() {
+            0 => &mut targets[chunks.len()][..],
+            _ => rest_targets,
+        };
+        // SAFETY: masked lanes are neither read nor written.
+        unsafe {
+            let rounded = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, rest.as_ptr()));
+            let mask = ((1_u32 << units) - 1) as u8;
+            let target = target.as_mut_ptr().cast();
+            _mm256_mask_storeu_epi32(target, mask, std::mem::transmute(rounded));
+        }
+    }
+}
+
+/// Packs pairs of values that lie a stride apart, `[depth / 2][WIDTH]`.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+#[inline]
+unsafe fn pack_pairs<const WIDTH: usize>(pack: Pack<'_>) {
+    for unit in 0..pack.depth.div_ceil(2) {
+        let d = pack.from + 2 * unit;
+        let at = d * pack.stride + pack.lane;
+        let first = &pack.source[at..at + pack.lanes];
+        let second = match 2 * unit + 1 < pack.depth {
+            true => &pack.source[at + pack.stride..at + pack.stride + pack.lanes],
+            false => &[],
+        };
+        let to = &mut pack.out[unit * WIDTH..(unit + 1) * WIDTH];
+        for half in (0..WIDTH).step_by(16) {
+            let lanes = |length: usize| ((1_u32 << length.saturating_sub(half).min(16)) - 1) as u16;
+            // SAFETY: masked lanes are neither read nor written.
+            unsafe {
+                let load = |values: &[f32]| {
+                    let at = values.as_ptr().wrapping_add(half);
+                    let rounded = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes(values.len()), at));
+                    _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(rounded))
+                };
+                let pairs = _mm512_or_si512(load(first), _mm512_slli_epi32(load(second), 16));
+                let to_at = to.as_mut_ptr().wrapping_add(half).cast();
+                _mm512_mask_storeu_epi32(to_at, lanes(WIDTH), pairs);
+            }
+        }
+    }
+}
+
+/// 6 rows by two vectors of 8: 12 sums and three more in 16 registers.
+const AVX2_ROWS: usize = 6;
+const AVX2_COLUMNS: usize = 16;
+
+pub(super) const AVX2: Kernel = Kernel {
+    rows: AVX2_ROWS,
+    columns: AVX2_COLUMNS,
+    unit: 1,
+    pack_left: pack_left_avx2,
+    pack_right: pack_right_avx2,
+    tile: tile_avx2,
+};
+
+#[target_feature(enable = "avx2")]
+fn pack_left_avx2(pack: Pack<'_>) {
+    let by_rows = pack.depth_contiguous;
+    pack_f32(pack, AVX2_ROWS, by_rows);
+}
+
+#[target_feature(enable = "avx2")]
+fn pack_right_avx2(pack: Pack<'_>) {
+    pack_f32(pack, AVX2_COLUMNS, false);
+}
+
+/// # Safety
+/// As `tile_f32`.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn tile_avx2(tile: &Tile) {
+    // SAFETY: as in `tile_f32`.
+    unsafe {
+        if tile.left_by_rows {
+            compute_avx2::<DEPTH, 1>(tile);
+        } else {
+            compute_avx2::<1, AVX2_ROWS>(tile);
+        }
+    }
+}
+
+/// # Safety
+/// As `compute_f32`.
+#[target_feature(enable = "avx2,fma")]
+unsafe fn compute_avx2<const ROW: usize, const STEP: usize>(tile: &Tile) {
+    let mut sums = [[_mm256_setzero_ps(); 2]; AVX2_ROWS];
+    let mut block = [[0.0_f32; AVX2_COLUMNS]; AVX2_ROWS];
+    // SAFETY: panels hold `depth` units of every row and column.
+    unsafe {
+        let (mut left, mut right) = (tile.left.cast::<f32>(), tile.right.cast::<f32>());
+        for _ in 0..tile.depth {
+            let (low, high) = (_mm256_loadu_ps(right), _mm256_loadu_ps(right.add(8)));
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let spread = _mm256_set1_ps(*left.add(row * ROW));
+                sums[0] = _mm256_fmadd_ps(spread, low, sums[0]);
+                sums[1] = _mm256_fmadd_ps(spread, high, sums[1]);
+            }
+            left = left.add(STEP);
+            right = right.add(AVX2_COLUMNS);
+        }
+        for (block, sums) in block.iter_mut().zip(&sums) {
+            _mm256_storeu_ps(block.as_mut_ptr(), sums[0]);
+            _mm256_storeu_ps(block.as_mut_ptr().add(8), sums[1]);
+        }
+    }
+    for (row, sums) in block.iter().enumerate().take(tile.rows) {
+        // SAFETY: the tile's rows and columns lie within `out`, and within the bias if any.
+        unsafe {
+            let out = std::slice::from_raw_parts_mut(tile.out.add(row * tile.stride), tile.columns);
+            for (column, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
+                *out = match (tile.add, tile.bias.is_null()) {
+                    (true, _) => *out + sum,
+                    (false, true) => *sum,
+                    (false, false) => *tile.bias.add(column) + sum,
+                };
+            }
+        }
+    }
+}
