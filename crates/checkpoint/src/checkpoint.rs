@@ -61,21 +61,21 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Tensor`] for a name that the architecture does not have.
     pub fn tensor(&self, canonical: &str) -> Result<TensorView<'_>> {
-        self.tensors()
-            .find(|view| view.name == canonical)
-            .ok_or_else(|| {
+        match self.survey.tensors.get(canonical) {
+            Some(placed) => Ok(self.survey.view(*placed)),
+            None => {
                 let problem = format!("is not a parameter of {}", self.config().architecture);
-                Error::tensor(self.dir(), canonical, problem)
-            })
+                Err(Error::tensor(self.dir(), canonical, problem))
+            }
+        }
     }
 
     /// All parameters, in the order of [`AlbertConfig::parameters`].
     pub fn tensors(&self) -> impl Iterator<Item = TensorView<'_>> {
-        let survey = &self.survey;
-        survey
+        self.survey
             .specs
             .iter()
-            .filter_map(|spec| Some(survey.view(spec, *survey.tensors.get(&spec.name)?)))
+            .filter_map(|spec| self.tensor(&spec.name).ok())
     }
 
     /// The tokenizer's file: `tokenizer.json`, else `spiece.model`.

@@ -115,6 +115,19 @@ impl Architecture {
         }
     }
 
+    /// The parts on top of the encoder, as people call them.
+    pub fn heads(self) -> &'static [&'static str] {
+        match self {
+            Self::Base => &["pooler"],
+            Self::PreTraining => &["pooler", "masked-LM", "sentence order"],
+            Self::MaskedLm => &["masked-LM"],
+            Self::SequenceClassification => &["pooler", "sequence classifier"],
+            Self::TokenClassification => &["token classifier"],
+            Self::QuestionAnswering => &["answer start and end"],
+            Self::MultipleChoice => &["pooler", "choice score"],
+        }
+    }
+
     /// Whether there is a pooler: a dense layer and tanh on the first token.
     pub fn has_pooler(self) -> bool {
         !matches!(
@@ -370,7 +383,7 @@ impl AlbertConfig {
             return fail(
                 "initializer_range",
                 format!(
-                    "is {}; a standard deviation is at least 0",
+                    "is {}; a standard deviation is a finite number of 0 or more",
                     self.initializer_range
                 ),
             );
@@ -379,7 +392,7 @@ impl AlbertConfig {
             return fail(
                 "layer_norm_eps",
                 format!(
-                    "is {}; it must be above 0 in 32-bit floats",
+                    "is {}; it must be a finite number above 0 in 32-bit floats",
                     self.layer_norm_eps
                 ),
             );
@@ -399,12 +412,19 @@ impl AlbertConfig {
                 "is empty; a model has at least one label".to_owned(),
             );
         }
-        if self.architecture == Architecture::QuestionAnswering && self.num_labels() != 2 {
+        // transformers sizes these two heads by the label map; only two outputs
+        // mean anything: start and end, in order and swapped.
+        if matches!(
+            self.architecture,
+            Architecture::QuestionAnswering | Architecture::PreTraining
+        ) && self.num_labels() != 2
+        {
             return fail(
                 "id2label",
                 format!(
-                    "has {} labels; AlbertForQuestionAnswering has 2, start and end",
-                    self.num_labels()
+                    "has {} labels; {} has 2",
+                    self.num_labels(),
+                    self.architecture
                 ),
             );
         }

@@ -47,7 +47,7 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
 /// # Errors
 /// [`Error::Io`] naming `path`; what was there before is then still there.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
-    stage(path, |file| {
+    stage(path, path, |file| {
         file.write_all(bytes).map_err(Error::io("write", path))
     })?
     .commit()
@@ -57,10 +57,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
 pub(crate) struct Staged {
     file: NamedTempFile,
     path: PathBuf,
+    shown: PathBuf,
 }
 
 /// Writes a temporary file beside `path`, which goes away again unless committed.
-pub(crate) fn stage(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) -> Result<Staged> {
+/// Messages call it `shown`.
+pub(crate) fn stage(
+    path: &Path,
+    shown: &Path,
+    write: impl FnOnce(&mut File) -> Result<()>,
+) -> Result<Staged> {
     let mut builder = tempfile::Builder::new();
     builder.prefix(".albert-").suffix(".part");
     #[cfg(unix)]
@@ -71,14 +77,15 @@ pub(crate) fn stage(path: &Path, write: impl FnOnce(&mut File) -> Result<()>) ->
     }
     let mut file = builder
         .tempfile_in(folder_of(path))
-        .map_err(Error::io("write", path))?;
+        .map_err(Error::io("write", shown))?;
     write(file.as_file_mut())?;
     file.as_file()
         .sync_all()
-        .map_err(Error::io("write", path))?;
+        .map_err(Error::io("write", shown))?;
     Ok(Staged {
         file,
         path: path.to_path_buf(),
+        shown: shown.to_path_buf(),
     })
 }
 
@@ -86,7 +93,7 @@ impl Staged {
     pub(crate) fn commit(self) -> Result<()> {
         self.file
             .persist(&self.path)
-            .map_err(|e| Error::io("write", &self.path)(e.error))?;
+            .map_err(|e| Error::io("write", &self.shown)(e.error))?;
         sync_folder(folder_of(&self.path))
     }
 }

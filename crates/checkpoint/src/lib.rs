@@ -1,4 +1,40 @@
 //! ALBERT's configuration and weights as files.
+//!
+//! A checkpoint is a folder: `config.json`, `model.safetensors` (or shards of it
+//! with an index), and a tokenizer's file. It is the only thing that passes from
+//! learning to use, so this crate reads folders strictly and writes them whole:
+//!
+//! - [`AlbertConfig`] holds every field of `config.json` that changes what the
+//!   model computes. A value that this program cannot honour is refused by name.
+//!   [`AlbertConfig::preset`] has the published sizes.
+//! - [`Checkpoint::open`] maps the weights into memory and holds them against
+//!   the configuration, under whichever names the file has them. A missing or
+//!   mis-shaped tensor is an error that names it; one that nothing needs is
+//!   listed in [`Checkpoint::unused`]. [`inspect`] describes any folder, also a
+//!   broken one.
+//! - [`save`] writes a folder that transformers loads without a warning, and
+//!   leaves nothing half-written behind.
+//! - [`find_model`] finds the models that ship by their names.
+//!
+//! ```
+//! use albert_checkpoint::{AlbertConfig, Checkpoint, DType, SaveTensor, save};
+//!
+//! # let home = tempfile::tempdir()?;
+//! # let dir = home.path().join("model");
+//! let config = AlbertConfig::preset("tiny").ok_or("no such preset")?;
+//! let parameters = config.parameters();
+//! let zeros = vec![0.0; parameters.iter().map(|p| p.elements()).max().unwrap_or(0)];
+//! let tensors: Vec<_> = parameters
+//!     .iter()
+//!     .map(|p| SaveTensor { name: &p.name, shape: &p.shape, data: &zeros[..p.elements()] })
+//!     .collect();
+//! save(&dir, &config, &tensors, DType::F16, &[])?;
+//!
+//! let checkpoint = Checkpoint::open(&dir)?;
+//! let words = checkpoint.tensor("albert.embeddings.word_embeddings.weight")?;
+//! assert_eq!(words.shape, [config.vocab_size, config.embedding_size]);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 mod checkpoint;
 mod config;
@@ -6,6 +42,7 @@ mod error;
 mod files;
 mod find;
 mod header;
+mod inspect;
 mod json;
 mod mmap;
 mod names;
@@ -21,6 +58,7 @@ pub use config::{Activation, AlbertConfig, Architecture, ProblemType};
 pub use error::{Error, Result};
 pub use files::write_atomic;
 pub use find::{DEFAULT_MODEL, ShippedModel, find_model, shipped_models};
+pub use inspect::{Inspection, inspect};
 pub use parameters::{ParameterCounts, ParameterSpec};
 pub use preset::PRESETS;
 pub use save::{SaveTensor, save};

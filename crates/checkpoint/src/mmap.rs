@@ -15,11 +15,12 @@ pub(crate) struct MappedFile(Option<Mmap>);
 
 impl MappedFile {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).map_err(Error::io("read", path))?;
-        let metadata = file.metadata().map_err(Error::io("read", path))?;
+        // Asked before opening, which would wait for ever on a named pipe.
+        let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
         if !metadata.is_file() {
             return Err(Error::weights(path, "is not a file"));
         }
+        let file = File::open(path).map_err(Error::io("read", path))?;
         if metadata.len() == 0 {
             return Ok(Self(None));
         }

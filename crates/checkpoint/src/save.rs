@@ -102,22 +102,24 @@ fn write_into(
 ) -> Result<()> {
     let has_heads = config.architecture != Architecture::Base;
     let mut staged = Vec::with_capacity(extra_files.len() + 2);
-    staged.push(stage(&dir.join(SINGLE), |file| {
-        let path = shown.join(SINGLE);
+    let path = shown.join(SINGLE);
+    staged.push(stage(&dir.join(SINGLE), &path, |file| {
         write_weights(&path, file, tensors, dtype, has_heads)
     })?);
     for (name, source) in extra_files {
         let mut from = File::open(source).map_err(Error::io("read", source))?;
-        staged.push(stage(&dir.join(name), |file| {
+        let path = shown.join(name);
+        staged.push(stage(&dir.join(name), &path, |file| {
             io::copy(&mut from, file)
                 .map(drop)
-                .map_err(Error::io("write", &shown.join(name)))
+                .map_err(Error::io("write", &path))
         })?);
     }
     let json = config.to_json_with(Some(dtype.torch_name()));
-    staged.push(stage(&dir.join("config.json"), |file| {
+    let path = shown.join("config.json");
+    staged.push(stage(&dir.join("config.json"), &path, |file| {
         file.write_all(json.as_bytes())
-            .map_err(Error::io("write", &shown.join("config.json")))
+            .map_err(Error::io("write", &path))
     })?);
     staged.into_iter().try_for_each(|file| file.commit())
 }

@@ -35,7 +35,10 @@ pub(crate) struct Survey {
 /// A tensor that is as the configuration wants it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Placed {
-    pub(crate) index: usize,
+    /// Index in the parameters' list.
+    spec: usize,
+    /// Index among the weights' tensors.
+    index: usize,
     pub(crate) dtype: DType,
 }
 
@@ -91,15 +94,21 @@ impl Survey {
                 }
             }
         }
-        for spec in &self.specs {
+        for (number, spec) in self.specs.iter().enumerate() {
             let Some(index) = by_name.remove(&spec.name) else {
                 self.missing.push(spec.name.clone());
                 continue;
             };
             match fit(&self.weights.tensors[index], spec) {
                 Ok(dtype) => {
-                    self.tensors
-                        .insert(spec.name.clone(), Placed { index, dtype });
+                    self.tensors.insert(
+                        spec.name.clone(),
+                        Placed {
+                            spec: number,
+                            index,
+                            dtype,
+                        },
+                    );
                 }
                 Err(problem) => {
                     let found = &self.weights.tensors[index];
@@ -125,8 +134,8 @@ impl Survey {
 
     /// A tensor that is stored twice must be the same both times.
     fn check_tie(&self, copy: &str, original: &str, index: usize) -> Option<Error> {
-        let spec = self.specs.iter().find(|spec| spec.name == original)?;
         let placed = self.tensors.get(original)?;
+        let spec = &self.specs[placed.spec];
         let found = &self.weights.tensors[index];
         let problem = match fit(found, spec) {
             Err(problem) => problem,
@@ -138,7 +147,7 @@ impl Survey {
                     dtype,
                     bytes,
                 };
-                let first = self.view(spec, *placed);
+                let first = self.view(*placed);
                 let same = if dtype == first.dtype {
                     first.bytes == second.bytes
                 } else {
@@ -158,7 +167,8 @@ impl Survey {
     }
 
     /// The tensor of a parameter.
-    pub(crate) fn view<'a>(&'a self, spec: &'a ParameterSpec, placed: Placed) -> TensorView<'a> {
+    pub(crate) fn view(&self, placed: Placed) -> TensorView<'_> {
+        let spec = &self.specs[placed.spec];
         TensorView {
             name: &spec.name,
             shape: &spec.shape,

@@ -137,6 +137,10 @@ impl Weights {
 
 fn open_file(path: PathBuf) -> Result<(WeightFile, Vec<Entry>)> {
     let map = MappedFile::open(&path)?;
+    if map.bytes().starts_with(b"version https://git-lfs") {
+        let problem = "is a pointer to the weights and not the weights: run `git lfs pull` there";
+        return Err(Error::weights(&path, problem));
+    }
     match header::read(map.bytes()) {
         Ok(entries) => Ok((WeightFile { path, map }, entries)),
         Err(header::HeaderError {
