@@ -1,0 +1,117 @@
+//! ALBERT without a head.
+
+use albert_checkpoint::AlbertConfig;
+use burn::module::Module;
+use burn::tensor::{Tensor, TensorData, backend::Backend};
+
+use crate::embeddings::Embeddings;
+use crate::heads::Linear;
+use crate::layer::Layer;
+use crate::parameters::Builder;
+use crate::{AlbertBackend, DropoutKey, Error, InputBatch, Result};
+
+/// The encoder: embeddings, a mapping to the hidden size, and groups of shared layers
+/// (Lan et al. 2019, section 3.1), with the pooler where the architecture has one.
+#[derive(Module, Debug)]
+pub struct Albert<B: Backend> {
+    embeddings: Embeddings<B>,
+    mapping: Linear<B>,
+    groups: Vec<Vec<Layer<B>>>,
+    pooler: Option<Linear<B>>,
+    #[module(skip)]
+    config: AlbertConfig,
+}
+
+/// What the encoder gives.
+#[derive(Clone, Debug)]
+pub struct AlbertOutput<B: Backend> {
+    /// `[tokens, hidden]`: the mapped embeddings, then the output of each layer, where asked for.
+    pub hidden_states: Vec<Tensor<B, 2>>,
+    /// Output of the last layer, `[tokens, hidden]`.
+    pub last_hidden_state: Tensor<B, 2>,
+    /// The pooled first token of each row, `[rows, hidden]`, where there is a pooler.
+    pub pooled: Option<Tensor<B, 2>>,
+}
+
+impl<B: AlbertBackend> Albert<B> {
+    pub(crate) fn build(builder: &mut Builder<'_, B>, config: &AlbertConfig) -> Result<Self> {
+        let embeddings = Embeddings::build(builder, config)?;
+        let mapping = Linear::build(builder, "albert.encoder.embedding_hidden_mapping_in")?;
+        let mut groups = Vec::with_capacity(config.num_hidden_groups);
+        for group in 0..config.num_hidden_groups {
+            let layers = (0..config.inner_group_num)
+                .map(|inner| Layer::build(builder, config, group, inner));
+            groups.push(layers.collect::<Result<Vec<_>>>()?);
+        }
+        let parameters = config.parameters();
+        let pooled = parameters.iter().any(|p| p.name == "albert.pooler.weight");
+        let pooler = pooled
+            .then(|| Linear::build(builder, "albert.pooler"))
+            .transpose()?;
+        Ok(Self {
+            embeddings,
+            mapping,
+            groups,
+            pooler,
+            config: config.clone(),
+        })
+    }
+
+    /// The configuration the module was built from.
+    pub fn config(&self) -> &AlbertConfig {
+        &self.config
+    }
+
+    /// The word embeddings `[vocab, embedding]`.
+    pub fn words(&self) -> Tensor<B, 2> {
+        self.embeddings.words()
+    }
+
+    /// Encodes a batch; `hidden_states` asks for the output of every layer.
+    ///
+    /// # Errors
+    /// A row is longer than the position embeddings.
+    pub fn forward(
+        &self,
+        batch: &InputBatch<B>,
+        key: Option<DropoutKey>,
+        hidden_states: bool,
+    ) -> Result<AlbertOutput<B>> {
+        let rows = batch.rows();
+        let limit = self.config.max_position_embeddings;
+        if rows.longest() > limit {
+            let longest = rows.longest();
+            let message = format!("a row has {longest} tokens, but there are {limit} positions");
+            return Err(Error::Batch(message));
+        }
+        let (ids, type_ids) = (batch.ids(), batch.type_ids());
+        let embedded = self.embeddings.forward(ids, type_ids, rows, key);
+        let mut x = self.mapping.forward(embedded); // [tokens, hidden]
+
+        let mut states = Vec::new();
+        let inner = self.config.inner_group_num;
+        for layer in 0..self.config.num_hidden_layers {
+            if hidden_states {
+                states.push(x.clone());
+            }
+            let group = &self.groups[self.config.group_of_layer(layer)];
+            for (i, shared) in group.iter().enumerate() {
+                x = shared.forward(x, rows, layer * inner + i, key);
+            }
+        }
+        if hidden_states {
+            states.push(x.clone());
+        }
+
+        let pooled = self.pooler.as_ref().map(|pooler| {
+            let starts: Vec<i32> = rows.starts().iter().map(|&start| start as i32).collect();
+            let starts = Tensor::from_data(TensorData::from(starts.as_slice()), &x.device());
+            pooler.forward(x.clone().select(0, starts)).tanh()
+        });
+        Ok(AlbertOutput {
+            hidden_states: states,
+            last_hidden_state: x,
+            pooled,
+        })
+    }
+}

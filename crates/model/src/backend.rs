@@ -1,0 +1,85 @@
+//! The heavy operations of ALBERT, and which backends have them fused.
+//!
+//! Composed of Burn's operations, GELU alone is ten passes over the largest matrix of the model,
+//! each with a backward pass of its own. A backend may replace each operation by one kernel; the
+//! composed form stays as the definition, runs on all other devices, and is what the tests hold
+//! the kernels against.
+
+mod fused;
+mod plain;
+
+use albert_checkpoint::Activation;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::{Int, Tensor};
+
+use crate::Rows;
+use crate::dropout::Dropout;
+
+/// A Burn backend with the operations of ALBERT.
+///
+/// Every method has a default composed of Burn's operations, so that a further backend is one
+/// empty `impl`.
+pub trait AlbertBackend: Backend {
+    /// Whether tensors lie in host memory, so that an optimiser may work on slices.
+    const HOST: bool = false;
+
+    /// `x` `[tokens, in]` times the transpose of `weight` `[out, in]`, plus `bias` `[out]`:
+    /// `[tokens, out]`.
+    fn dense(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 2>,
+        bias: Tensor<Self, 1>,
+    ) -> Tensor<Self, 2> {
+        plain::linear(x, weight, bias)
+    }
+
+    /// The activation of each element.
+    fn activate(x: Tensor<Self, 2>, activation: Activation) -> Tensor<Self, 2> {
+        plain::activation(x, activation)
+    }
+
+    /// Normalises each row of `x` (plus `residual`) `[tokens, width]` to mean 0 and variance 1,
+    /// then scales by `weight` and shifts by `bias`.
+    fn normalize(
+        x: Tensor<Self, 2>,
+        residual: Option<Tensor<Self, 2>>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        eps: f64,
+    ) -> Tensor<Self, 2> {
+        plain::layer_norm(x, residual, weight, bias, eps)
+    }
+
+    /// Scaled dot-product attention of each row over itself; all of shape `[tokens, heads * dim]`.
+    fn attend(
+        query: Tensor<Self, 2>,
+        key: Tensor<Self, 2>,
+        value: Tensor<Self, 2>,
+        rows: &Rows,
+        heads: usize,
+        dropout: Option<Dropout>,
+    ) -> Tensor<Self, 2> {
+        plain::attention(query, key, value, rows, heads, dropout)
+    }
+
+    /// Mean cross-entropy of `logits` `[items, classes]` against `labels` `[items]`: `[1]`.
+    fn cross_entropy(logits: Tensor<Self, 2>, labels: Tensor<Self, 1, Int>) -> Tensor<Self, 1> {
+        plain::cross_entropy(logits, labels)
+    }
+}
+
+/// What a training loop needs of a backend: gradients, and ALBERT's operations both with and
+/// without them.
+pub trait TrainingBackend: AlbertBackend + AutodiffBackend<InnerBackend: AlbertBackend> {}
+
+impl<B: AlbertBackend + AutodiffBackend<InnerBackend: AlbertBackend>> TrainingBackend for B {}
+
+#[cfg(feature = "cuda")]
+impl AlbertBackend for burn::backend::Cuda {}
+#[cfg(feature = "cuda")]
+impl AlbertBackend for burn::backend::Autodiff<burn::backend::Cuda> {}
+
+#[cfg(feature = "wgpu")]
+impl AlbertBackend for burn::backend::Wgpu {}
+#[cfg(feature = "wgpu")]
+impl AlbertBackend for burn::backend::Autodiff<burn::backend::Wgpu> {}

@@ -1,0 +1,120 @@
+//! The operations composed of Burn's own: their definition, for any device.
+
+use albert_checkpoint::Activation;
+use burn::tensor::{Int, Tensor, TensorData, activation as burn_activation, backend::Backend};
+
+use crate::Rows;
+use crate::dropout::{self, Dropout};
+
+/// Added to the scores of padding before the softmax: its probability is then exactly 0 in f32,
+/// and the largest negative number would overflow when the row's maximum is subtracted.
+const PADDING_SCORE: f32 = -1e9;
+
+pub(super) fn linear<B: Backend>(
+    x: Tensor<B, 2>,
+    weight: Tensor<B, 2>,
+    bias: Tensor<B, 1>,
+) -> Tensor<B, 2> {
+    x.matmul(weight.transpose()) + bias.unsqueeze()
+}
+
+pub(super) fn activation<B: Backend>(x: Tensor<B, 2>, activation: Activation) -> Tensor<B, 2> {
+    match activation {
+        Activation::GeluNew => {
+            let cubic = x.clone() * (x.clone().square() * 0.044715 + 1.0);
+            let inner = cubic * (2.0 / std::f64::consts::PI).sqrt();
+            x * (inner.tanh() + 1.0) * 0.5
+        }
+        Activation::Gelu => burn_activation::gelu(x),
+        Activation::Relu => burn_activation::relu(x),
+        Activation::Tanh => x.tanh(),
+        Activation::Silu => burn_activation::silu(x),
+    }
+}
+
+pub(super) fn layer_norm<B: Backend>(
+    x: Tensor<B, 2>,
+    residual: Option<Tensor<B, 2>>,
+    weight: Tensor<B, 1>,
+    bias: Tensor<B, 1>,
+    eps: f64,
+) -> Tensor<B, 2> {
+    let x = match residual {
+        Some(residual) => x + residual,
+        None => x,
+    };
+    let centred = x.clone() - x.mean_dim(1);
+    let variance = centred.clone().square().mean_dim(1);
+    centred / (variance + eps).sqrt() * weight.unsqueeze() + bias.unsqueeze()
+}
+
+/// Attention with the full matrix of scores, of rows padded to the longest.
+pub(super) fn attention<B: Backend>(
+    query: Tensor<B, 2>,
+    key: Tensor<B, 2>,
+    value: Tensor<B, 2>,
+    rows: &Rows,
+    heads: usize,
+    dropout: Option<Dropout>,
+) -> Tensor<B, 2> {
+    let device = query.device();
+    let (count, longest) = (rows.count(), rows.longest());
+    let [_, width] = query.dims();
+    let dim = width / heads;
+    let full = rows.are_full();
+    let indices = |indices: Vec<i32>| -> Tensor<B, 1, Int> {
+        Tensor::from_data(TensorData::from(indices.as_slice()), &device)
+    };
+
+    // Padding repeats the row's first token; its scores are masked and its outputs dropped.
+    let spread: Option<Tensor<B, 1, Int>> = (!full).then(|| {
+        let lengths = rows.lengths().iter().zip(rows.starts());
+        let of_row = |(&length, &start): (&usize, &usize)| {
+            (0..longest).map(move |j| (start + if j < length { j } else { 0 }) as i32)
+        };
+        indices(lengths.flat_map(of_row).collect())
+    });
+    let split = |x: Tensor<B, 2>| -> Tensor<B, 4> {
+        let padded = match &spread {
+            Some(spread) => x.select(0, spread.clone()),
+            None => x,
+        };
+        // [rows, len, heads, dim] -> [rows, heads, len, dim]
+        padded.reshape([count, longest, heads, dim]).swap_dims(1, 2)
+    };
+
+    let scores = split(query).matmul(split(key).transpose()) / (dim as f64).sqrt(); // [rows, heads, len, len]
+    let scores = if full {
+        scores
+    } else {
+        let lengths = rows.lengths().iter();
+        let mask = lengths.flat_map(|&length| {
+            (0..longest).map(move |j| if j < length { 0.0 } else { PADDING_SCORE })
+        });
+        let mask = TensorData::new(mask.collect::<Vec<f32>>(), [count, 1, 1, longest]);
+        scores + Tensor::from_data(mask, &device)
+    };
+    let mut probabilities = burn_activation::softmax(scores, 3);
+    if let Some(dropout) = dropout {
+        let mask = dropout::attention_mask(dropout, rows, heads);
+        let mask = TensorData::new(mask, [count, heads, longest, longest]);
+        probabilities = probabilities * Tensor::from_data(mask, &device);
+    }
+    let context = probabilities.matmul(split(value)); // [rows, heads, len, dim]
+    let context = context.swap_dims(1, 2).reshape([count * longest, width]);
+    if full {
+        context
+    } else {
+        context.select(0, indices(rows.padded_indices(longest)))
+    }
+}
+
+pub(super) fn cross_entropy<B: Backend>(
+    logits: Tensor<B, 2>,
+    labels: Tensor<B, 1, Int>,
+) -> Tensor<B, 1> {
+    let [items, _] = logits.dims();
+    let log_probabilities = burn_activation::log_softmax(logits, 1);
+    let picked = log_probabilities.gather(1, labels.reshape([items, 1]));
+    picked.mean().neg()
+}

@@ -1,0 +1,89 @@
+//! The ALBERT layer for learning (Lan et al. 2019, section 3.1): self-attention and a
+//! feed-forward network, each followed by a residual connection and a norm.
+
+use albert_checkpoint::{Activation, AlbertConfig};
+use burn::module::Module;
+use burn::tensor::{Tensor, backend::Backend};
+
+use crate::dropout::{self, DropoutKey, Site};
+use crate::heads::{Linear, Norm};
+use crate::parameters::Builder;
+use crate::{AlbertBackend, Result, Rows};
+
+/// One layer, applied as often as layers share it.
+#[derive(Module, Debug)]
+pub(crate) struct Layer<B: Backend> {
+    query: Linear<B>,
+    key: Linear<B>,
+    value: Linear<B>,
+    attention_output: Linear<B>,
+    attention_norm: Norm<B>,
+    ffn: Linear<B>,
+    ffn_output: Linear<B>,
+    output_norm: Norm<B>,
+    heads: usize,
+    #[module(skip)]
+    activation: Activation,
+    hidden_dropout: f32,
+    attention_dropout: f32,
+}
+
+impl<B: AlbertBackend> Layer<B> {
+    /// Inner layer `inner` of group `group`.
+    pub(crate) fn build(
+        builder: &mut Builder<'_, B>,
+        config: &AlbertConfig,
+        group: usize,
+        inner: usize,
+    ) -> Result<Self> {
+        let prefix = format!("albert.encoder.albert_layer_groups.{group}.albert_layers.{inner}");
+        let at = |part: &str| format!("{prefix}.{part}");
+        let eps = config.layer_norm_eps.into();
+        Ok(Self {
+            query: Linear::build(builder, &at("attention.query"))?,
+            key: Linear::build(builder, &at("attention.key"))?,
+            value: Linear::build(builder, &at("attention.value"))?,
+            attention_output: Linear::build(builder, &at("attention.dense"))?,
+            attention_norm: Norm::build(builder, &at("attention.LayerNorm"), eps)?,
+            ffn: Linear::build(builder, &at("ffn"))?,
+            ffn_output: Linear::build(builder, &at("ffn_output"))?,
+            output_norm: Norm::build(builder, &at("full_layer_layer_norm"), eps)?,
+            heads: config.num_attention_heads,
+            activation: config.hidden_act,
+            hidden_dropout: config.hidden_dropout_prob,
+            attention_dropout: config.attention_probs_dropout_prob,
+        })
+    }
+
+    /// Applies the layer as the `depth`-th of the network.
+    ///
+    /// # Shapes
+    /// - `x`: `[tokens, hidden]`
+    /// - output: `[tokens, hidden]`
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<B, 2>,
+        rows: &Rows,
+        depth: usize,
+        key: Option<DropoutKey>,
+    ) -> Tensor<B, 2> {
+        let drop = |site, rate| DropoutKey::at(key, site, depth, rate);
+
+        let context = B::attend(
+            self.query.forward(x.clone()),
+            self.key.forward(x.clone()),
+            self.value.forward(x.clone()),
+            rows,
+            self.heads,
+            drop(Site::AttentionProbabilities, self.attention_dropout),
+        );
+        let attended = self.attention_output.forward(context);
+        let attended = dropout::apply(attended, drop(Site::AttentionOutput, self.hidden_dropout));
+        let x = self.attention_norm.forward(attended, Some(x));
+
+        let inner = B::activate(self.ffn.forward(x.clone()), self.activation); // [tokens, intermediate]
+        let output = self.ffn_output.forward(inner);
+        let output = dropout::apply(output, drop(Site::FeedForward, self.hidden_dropout));
+        self.output_norm.forward(output, Some(x))
+    }
+}

@@ -1,0 +1,138 @@
+//! Pretraining: masked words and sentence order (Lan et al. 2019, section 3.1).
+
+use std::path::Path;
+
+use albert_checkpoint::{AlbertConfig, Architecture, Checkpoint, DType, ParameterSpec, SaveTensor};
+use burn::module::Module;
+use burn::tensor::{Tensor, backend::Backend};
+
+use crate::heads::{Linear, MaskedLmHead};
+use crate::parameters::{Builder, NamedParameters};
+use crate::{Albert, AlbertBackend, DropoutKey, Error, PretrainBatch, Result, initial};
+
+/// ALBERT with both pretraining heads.
+#[derive(Module, Debug)]
+pub struct AlbertForPreTraining<B: Backend> {
+    albert: Albert<B>,
+    masked_lm: MaskedLmHead<B>,
+    order: Linear<B>,
+}
+
+/// What a pretraining step gives.
+#[derive(Clone, Debug)]
+pub struct PretrainOutput<B: Backend> {
+    /// The sum of both losses, `[1]`: what is minimised.
+    pub loss: Tensor<B, 1>,
+    /// Mean cross-entropy at the masked positions in nats, `[1]`.
+    pub masked_lm_loss: Tensor<B, 1>,
+    /// Mean cross-entropy of the order in nats, `[1]`.
+    pub order_loss: Tensor<B, 1>,
+    /// `[masked, vocab]`.
+    pub masked_lm_logits: Tensor<B, 2>,
+    /// `[rows, 2]`: in order, swapped.
+    pub order_logits: Tensor<B, 2>,
+}
+
+impl<B: AlbertBackend> AlbertForPreTraining<B> {
+    /// A model with fresh values, which depend on nothing but the configuration and the seed.
+    ///
+    /// # Errors
+    /// The configuration is invalid or its architecture is not `AlbertForPreTraining`.
+    pub fn init(config: &AlbertConfig, seed: u64, device: &B::Device) -> Result<Self> {
+        config.validate()?;
+        Self::build(config, device, &mut |name, shape| {
+            Ok(initial::values(config, seed, name, shape))
+        })
+    }
+
+    /// The model in a checkpoint folder with pretraining heads.
+    ///
+    /// # Errors
+    /// The checkpoint's architecture is not `AlbertForPreTraining`, or a tensor is unreadable.
+    pub fn load(checkpoint: &Checkpoint, device: &B::Device) -> Result<Self> {
+        Self::build(checkpoint.config(), device, &mut |name, _| {
+            Ok(checkpoint.tensor(name)?.to_f32().into_owned())
+        })
+    }
+
+    fn build(
+        config: &AlbertConfig,
+        device: &B::Device,
+        values: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        if config.architecture != Architecture::PreTraining {
+            return Err(Error::Architecture {
+                module: "AlbertForPreTraining",
+                needed: Architecture::PreTraining.to_string(),
+                found: config.architecture.to_string(),
+            });
+        }
+        let mut builder = Builder::new(config, device, values);
+        Ok(Self {
+            albert: Albert::build(&mut builder, config)?,
+            masked_lm: MaskedLmHead::build(&mut builder, config)?,
+            order: Linear::build(&mut builder, "sop_classifier.classifier")?,
+        })
+    }
+
+    /// The configuration the model was built from.
+    pub fn config(&self) -> &AlbertConfig {
+        self.albert.config()
+    }
+
+    /// The encoder.
+    pub fn albert(&self) -> &Albert<B> {
+        &self.albert
+    }
+
+    /// Both losses and the logits they come from; `key` draws this step's dropout, without one
+    /// nothing is dropped.
+    ///
+    /// # Errors
+    /// The batch contradicts itself, masks nothing, or has rows beyond the position limit.
+    pub fn forward(
+        &self,
+        batch: &PretrainBatch<B>,
+        key: Option<DropoutKey>,
+    ) -> Result<PretrainOutput<B>> {
+        let (input, positions) = batch.unpadded()?;
+        let output = self.albert.forward(&input, key, false)?;
+        let Some(pooled) = output.pooled else {
+            return Err(Error::UnknownParameter("albert.pooler.weight".into()));
+        };
+
+        let masked = output.last_hidden_state.select(0, positions); // [masked, hidden]
+        let masked_lm_logits = self.masked_lm.forward(masked, self.albert.words());
+        let order_logits = self.order.forward(pooled);
+        let masked_lm_loss =
+            B::cross_entropy(masked_lm_logits.clone(), batch.masked_labels.clone());
+        let order_loss = B::cross_entropy(order_logits.clone(), batch.order_labels.clone());
+        Ok(PretrainOutput {
+            loss: masked_lm_loss.clone() + order_loss.clone(),
+            masked_lm_loss,
+            order_loss,
+            masked_lm_logits,
+            order_logits,
+        })
+    }
+
+    /// Writes a checkpoint folder that every ALBERT tool reads.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn save(&self, dir: &Path, dtype: DType, extra_files: &[(&str, &Path)]) -> Result<()> {
+        let tensors = self.tensors();
+        let tensors: Vec<SaveTensor<'_>> = tensors
+            .iter()
+            .map(|(name, shape, data)| SaveTensor { name, shape, data })
+            .collect();
+        albert_checkpoint::save(dir, self.config(), &tensors, dtype, extra_files)?;
+        Ok(())
+    }
+}
+
+impl<B: AlbertBackend> NamedParameters<B> for AlbertForPreTraining<B> {
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        self.config().parameters()
+    }
+}

@@ -1,0 +1,140 @@
+//! ALBERT with the head of any architecture: for fine-tuning, and to hold this crate against
+//! published outputs.
+
+use albert_checkpoint::{AlbertConfig, Architecture, Checkpoint, ParameterSpec};
+use burn::module::Module;
+use burn::tensor::{Tensor, backend::Backend};
+
+use crate::dropout::{self, DropoutKey, Site};
+use crate::heads::{Linear, MaskedLmHead};
+use crate::parameters::{Builder, NamedParameters};
+use crate::{Albert, AlbertBackend, AlbertOutput, Error, InputBatch, Result, initial};
+
+/// ALBERT and the heads that its configuration's architecture has.
+#[derive(Module, Debug)]
+pub struct AlbertForTask<B: Backend> {
+    albert: Albert<B>,
+    masked_lm: Option<MaskedLmHead<B>>,
+    order: Option<Linear<B>>,
+    classifier: Option<Linear<B>>,
+    question: Option<Linear<B>>,
+}
+
+/// The encoder's output and the logits of the heads that the architecture has.
+#[derive(Clone, Debug)]
+pub struct TaskOutput<B: Backend> {
+    /// What the encoder gives.
+    pub albert: AlbertOutput<B>,
+    /// Masked words, `[tokens, vocab]`.
+    pub masked_lm: Option<Tensor<B, 2>>,
+    /// Sentence order, `[rows, 2]`.
+    pub order: Option<Tensor<B, 2>>,
+    /// Classes of each row `[rows, labels]`, of each token `[tokens, labels]`, or one number for
+    /// each choice `[rows, 1]`.
+    pub classes: Option<Tensor<B, 2>>,
+    /// Start and end of the answer, `[tokens, 2]`.
+    pub question: Option<Tensor<B, 2>>,
+}
+
+impl<B: AlbertBackend> AlbertForTask<B> {
+    /// A model with fresh values.
+    ///
+    /// # Errors
+    /// The configuration is invalid.
+    pub fn init(config: &AlbertConfig, seed: u64, device: &B::Device) -> Result<Self> {
+        config.validate()?;
+        Self::build(config, device, &mut |name, shape| {
+            Ok(initial::values(config, seed, name, shape))
+        })
+    }
+
+    /// The model in a checkpoint folder.
+    ///
+    /// # Errors
+    /// A tensor is unreadable.
+    pub fn load(checkpoint: &Checkpoint, device: &B::Device) -> Result<Self> {
+        Self::build(checkpoint.config(), device, &mut |name, _| {
+            Ok(checkpoint.tensor(name)?.to_f32().into_owned())
+        })
+    }
+
+    fn build(
+        config: &AlbertConfig,
+        device: &B::Device,
+        values: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    ) -> Result<Self> {
+        use Architecture as A;
+        let mut builder = Builder::new(config, device, values);
+        let albert = Albert::build(&mut builder, config)?;
+        let mut linear = |name: &str, of: &[A]| {
+            of.contains(&config.architecture)
+                .then(|| Linear::build(&mut builder, name))
+                .transpose()
+        };
+        let classified = [A::SequenceClassification, A::TokenClassification, A::MultipleChoice];
+        let order = linear("sop_classifier.classifier", &[A::PreTraining])?;
+        let classifier = linear("classifier", &classified)?;
+        let question = linear("qa_outputs", &[A::QuestionAnswering])?;
+        let predicts_words = matches!(config.architecture, A::PreTraining | A::MaskedLm);
+        let masked_lm = predicts_words
+            .then(|| MaskedLmHead::build(&mut builder, config))
+            .transpose()?;
+        Ok(Self {
+            albert,
+            masked_lm,
+            order,
+            classifier,
+            question,
+        })
+    }
+
+    /// The configuration the model was built from.
+    pub fn config(&self) -> &AlbertConfig {
+        self.albert.config()
+    }
+
+    /// Encodes a batch and applies the heads; `hidden_states` asks for every layer's output.
+    ///
+    /// # Errors
+    /// A row is longer than the position embeddings.
+    pub fn forward(
+        &self,
+        batch: &InputBatch<B>,
+        key: Option<DropoutKey>,
+        hidden_states: bool,
+    ) -> Result<TaskOutput<B>> {
+        let output = self.albert.forward(batch, key, hidden_states)?;
+        let tokens = || output.last_hidden_state.clone();
+        let rate = self.config().classifier_dropout_prob;
+        let drop = |x| dropout::apply(x, DropoutKey::at(key, Site::Classifier, 0, rate));
+        let missing = || Error::UnknownParameter("albert.pooler.weight".into());
+        let pooled = || output.pooled.clone().ok_or_else(missing);
+
+        let masked_lm = self.masked_lm.as_ref();
+        let masked_lm = masked_lm.map(|head| head.forward(tokens(), self.albert.words()));
+        let order = match &self.order {
+            Some(head) => Some(head.forward(pooled()?)),
+            None => None,
+        };
+        let of_tokens = self.config().architecture == Architecture::TokenClassification;
+        let classes = match &self.classifier {
+            Some(head) if of_tokens => Some(head.forward(drop(tokens()))),
+            Some(head) => Some(head.forward(drop(pooled()?))),
+            None => None,
+        };
+        let question = self.question.as_ref().map(|head| head.forward(tokens()));
+        Ok(TaskOutput {
+            masked_lm,
+            order,
+            classes,
+            question,
+            albert: output,
+        })
+    }
+}
+
+impl<B: AlbertBackend> NamedParameters<B> for AlbertForTask<B> {
+    fn parameters(&self) -> Vec<ParameterSpec> {
+        self.config().parameters()
+    }
+}
