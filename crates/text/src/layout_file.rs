@@ -30,12 +30,21 @@ fn normalizer() -> Value {
     ]})
 }
 
-/// Words with U+2581 before them, then runs of digits and single marks on their own. The word's mark
-/// goes along with a digit or a mark that opens it.
+/// Words with U+2581 before them, then runs of digits and single punctuation marks on their own.
+///
+/// U+2581 goes along with a digit or a mark that opens a word, but not with a mark that closes one:
+/// so a full stop is the same piece after a word, after a space, and after `[MASK]`, where the
+/// `tokenizers` crate starts a word afresh.
 fn pre_tokenizer() -> Value {
     json!({"type": "Sequence", "pretokenizers": [
         {"type": "WhitespaceSplit"},
         {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": false},
+        {
+            "type": "Split",
+            "pattern": {"Regex": "▁(?=[.,;:!?%)\\]}'’”»…])"},
+            "behavior": "Removed",
+            "invert": false,
+        },
         {
             "type": "Split",
             "pattern": {"Regex": "▁?(?:\\p{Nd}+|[\\p{P}\\p{S}&&[^▁]])"},
