@@ -1,0 +1,104 @@
+//! ALBERT's layer, for use.
+//!
+//! A transformer encoder's layer with layer norms after the residuals (Vaswani et al. 2017, section
+//! 3.1; Lan et al. 2019, section 3.1). One `Layer` holds one set of weights; ALBERT runs it many
+//! times over, so they are packed once and shared.
+
+use std::ops::Range;
+
+use albert_checkpoint::{Activation, Checkpoint};
+use albert_kernels::{AttentionWorkspace, attention};
+
+use crate::dense::{Dense, LayerNorm, activate};
+use crate::error::Result;
+
+/// Tokens that go through the feed-forward part at a time: bounds its memory, and keeps what
+/// lies between its two products in the caches.
+const FFN_TOKENS: usize = 384;
+
+/// One distinct layer of the model.
+pub(crate) struct Layer {
+    heads: usize,
+    head_dim: usize,
+    activation: Activation,
+    /// Query, key and value side by side.
+    qkv: Dense,
+    attention_dense: Dense,
+    attention_norm: LayerNorm,
+    ffn: Dense,
+    ffn_output: Dense,
+    full_norm: LayerNorm,
+}
+
+/// Memory between the operations of a layer, kept from forward pass to forward pass.
+#[derive(Default)]
+pub(crate) struct LayerWorkspace {
+    qkv: Vec<f32>,
+    context: Vec<f32>,
+    attended: Vec<f32>,
+    ffn: Vec<f32>,
+    attention: AttentionWorkspace,
+}
+
+impl Layer {
+    /// Reads and packs the layer `inner` of group `group`.
+    pub(crate) fn load(checkpoint: &Checkpoint, group: usize, inner: usize) -> Result<Self> {
+        let config = checkpoint.config();
+        let name = format!("albert.encoder.albert_layer_groups.{group}.albert_layers.{inner}");
+        let part = |suffix: &str| format!("{name}.{suffix}");
+        Ok(Layer {
+            heads: config.num_attention_heads,
+            head_dim: config.head_dim(),
+            activation: config.hidden_act,
+            qkv: Dense::load_fused(
+                checkpoint,
+                &["query", "key", "value"].map(|x| part(&format!("attention.{x}"))),
+            )?,
+            attention_dense: Dense::load(checkpoint, &part("attention.dense"))?,
+            attention_norm: LayerNorm::load(checkpoint, &part("attention.LayerNorm"))?,
+            ffn: Dense::load(checkpoint, &part("ffn"))?,
+            ffn_output: Dense::load(checkpoint, &part("ffn_output"))?,
+            full_norm: LayerNorm::load(checkpoint, &part("full_layer_layer_norm"))?,
+        })
+    }
+
+    /// Runs the layer on `x` in place.
+    ///
+    /// # Shapes
+    /// `x` is `[tokens, hidden]`; `rows` are the rows' token ranges, from 0 to `tokens` without
+    /// gaps. Attention stays inside a row.
+    pub(crate) fn forward(&self, x: &mut [f32], rows: &[Range<usize>], work: &mut LayerWorkspace) {
+        let hidden = self.heads * self.head_dim;
+        let tokens = x.len() / hidden;
+
+        let qkv = take(&mut work.qkv, tokens * 3 * hidden);
+        self.qkv.forward(x, qkv); // [tokens, 3 * hidden]
+
+        let context = take(&mut work.context, tokens * hidden);
+        let packed = &mut work.attention;
+        attention(qkv, rows, self.heads, self.head_dim, packed, context); // [tokens, hidden]
+
+        let attended = take(&mut work.attended, tokens * hidden);
+        self.attention_dense.forward(context, attended); // [tokens, hidden]
+        self.attention_norm.forward_add(attended, x);
+
+        let blocks = attended
+            .chunks(FFN_TOKENS * hidden)
+            .zip(x.chunks_mut(FFN_TOKENS * hidden));
+        for (attended, x) in blocks {
+            let ffn = take(&mut work.ffn, x.len() / hidden * self.ffn.outputs());
+            self.ffn.forward(attended, ffn); // [tokens, intermediate]
+            activate(self.activation, ffn);
+            self.ffn_output.forward(ffn, x); // [tokens, hidden]
+            self.full_norm.forward_add(x, attended);
+        }
+    }
+}
+
+/// The first `len` elements of a buffer that only grows; what they hold is left over.
+pub(crate) fn take(buffer: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if buffer.len() < len {
+        buffer.resize(len, 0.0);
+    }
+    &mut buffer[..len]
+}
