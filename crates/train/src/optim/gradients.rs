@@ -1,0 +1,132 @@
+//! Gradients by name, summed over forward passes.
+
+use std::collections::{BTreeMap, HashMap};
+
+use albert_kernels::training::optim::{scale, square_sum};
+use albert_model::{NamedParameters, TrainingBackend, parameter_id};
+use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
+use burn::tensor::{Tensor, TensorPrimitive};
+
+use super::state::{Flat, with_slice};
+
+/// The sum of the gradients of some forward passes, flat, by the parameters' names.
+#[derive(Debug)]
+pub struct Gradients<B: TrainingBackend> {
+    pub(super) by_name: BTreeMap<String, Flat<B>>,
+    passes: usize,
+}
+
+impl<B: TrainingBackend> Default for Gradients<B> {
+    fn default() -> Self {
+        Self {
+            by_name: BTreeMap::new(),
+            passes: 0,
+        }
+    }
+}
+
+impl<B: TrainingBackend> Gradients<B> {
+    /// No gradients yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How many forward passes were added.
+    pub fn passes(&self) -> usize {
+        self.passes
+    }
+
+    /// Adds the gradients of one forward pass of `model`.
+    pub fn add<M>(&mut self, model: &M, gradients: B::Gradients)
+    where
+        M: AutodiffModule<B> + NamedParameters<B>,
+    {
+        let names = model.parameters().into_iter();
+        let mut collect = Collect::<B> {
+            names: names.map(|p| (parameter_id(&p.name), p.name)).collect(),
+            gradients,
+            into: &mut self.by_name,
+        };
+        model.visit(&mut collect);
+        self.passes += 1;
+    }
+
+    /// The mean over the passes and its global norm; where the norm exceeds `limit`, the
+    /// gradients are scaled down to it (Google's `clip_by_global_norm`, limit 1.0).
+    ///
+    /// Afterwards there are no gradients here. The norm is the one before clipping; if it is not
+    /// finite, the gradients are returned as they are.
+    pub fn take_clipped(&mut self, limit: f64) -> (Self, f64) {
+        let mut taken = std::mem::take(self);
+        let passes = taken.passes.max(1) as f64;
+        let norm = taken.norm() / passes;
+        let clip = if norm.is_finite() && norm > limit {
+            limit / norm
+        } else {
+            1.0
+        };
+        taken.scale(clip / passes);
+        taken.passes = 1;
+        (taken, norm)
+    }
+
+    /// The norm over all parameters; sums run in a fixed order.
+    pub fn norm(&self) -> f64 {
+        let squares = self.by_name.values().map(|gradient| {
+            if B::HOST {
+                with_slice::<B, _>(gradient, square_sum)
+            } else {
+                let sum = gradient.clone().square().sum();
+                sum.into_data().iter::<f64>().sum()
+            }
+        });
+        squares.sum::<f64>().sqrt()
+    }
+
+    fn scale(&mut self, factor: f64) {
+        if factor == 1.0 {
+            return;
+        }
+        let scaled = |gradient: Flat<B>| {
+            if B::HOST {
+                super::state::map_slice::<B>(gradient, |values| scale(values, factor as f32))
+            } else {
+                gradient * factor
+            }
+        };
+        let by_name = std::mem::take(&mut self.by_name).into_iter();
+        self.by_name = by_name.map(|(name, g)| (name, scaled(g))).collect();
+    }
+
+    /// The values of the gradient of parameter `name`, for reports and tests.
+    pub fn values(&self, name: &str) -> Option<Vec<f32>> {
+        let gradient = self.by_name.get(name)?;
+        Some(gradient.to_data().iter::<f32>().collect())
+    }
+}
+
+struct Collect<'a, B: TrainingBackend> {
+    names: HashMap<ParamId, String>,
+    gradients: B::Gradients,
+    into: &'a mut BTreeMap<String, Flat<B>>,
+}
+
+impl<B: TrainingBackend> ModuleVisitor<B> for Collect<'_, B> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        let Some(name) = self.names.get(&param.id) else {
+            return;
+        };
+        let tensor = param.val().into_primitive().tensor();
+        let Some(gradient) = B::grad_remove(&tensor, &mut self.gradients) else {
+            return;
+        };
+        let gradient = TensorPrimitive::Float(gradient);
+        let gradient: Tensor<B::InnerBackend, D> = Tensor::from_primitive(gradient);
+        let gradient = gradient.flatten::<1>(0, D - 1);
+        let sum = match self.into.remove(name) {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        };
+        self.into.insert(name.clone(), sum);
+    }
+}

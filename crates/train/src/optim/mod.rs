@@ -1,0 +1,44 @@
+//! Optimisers that see parameters' names: LAMB and AdamW, and what lies between the backward
+//! pass and them: accumulated gradients and their global norm.
+//!
+//! State is filed under the tensors' names in the checkpoint and can be taken out and put back
+//! as plain numbers, so that a resumed run goes on exactly where it stopped.
+//!
+//! ```text
+//! gradients.add(&model, output.loss.backward());       // once a forward pass
+//! let (mean, norm) = gradients.take_clipped(1.0);       // once a step
+//! model = optimizer.step(model, mean, learning_rate);
+//! ```
+
+mod adamw;
+mod gradients;
+mod lamb;
+mod state;
+
+pub use adamw::{AdamW, AdamWConfig};
+pub use gradients::Gradients;
+pub use lamb::{Lamb, LambConfig};
+pub use state::{Moments, OptimizerState};
+
+use albert_model::{NamedParameters, TrainingBackend};
+use burn::module::AutodiffModule;
+
+/// A rule that moves parameters against their gradients.
+pub trait Optimizer<B: TrainingBackend> {
+    /// One step; a parameter without a gradient stays.
+    fn step<M>(&mut self, model: M, gradients: Gradients<B>, learning_rate: f64) -> M
+    where
+        M: AutodiffModule<B> + NamedParameters<B>;
+
+    /// The state by parameter names, for a checkpoint of the run.
+    fn state(&self) -> OptimizerState;
+
+    /// Goes on from a state that [`Optimizer::state`] gave.
+    fn restore(&mut self, state: OptimizerState);
+}
+
+/// Whether weight decay and LAMB's trust ratio leave this parameter alone, as Google's code does:
+/// norms and biases.
+pub fn is_excluded(name: &str) -> bool {
+    name.contains("LayerNorm") || name.contains("layer_norm") || name.ends_with("bias")
+}
