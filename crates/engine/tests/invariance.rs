@@ -1,0 +1,149 @@
+//! 1,000 random batchings and thread counts give each row the same bits.
+
+use std::path::Path;
+
+use albert_engine::{Batch, Checkpoint, Engine, EngineOptions, Outputs, What};
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const WHAT: What = What {
+    hidden_states: false,
+    last_hidden_state: true,
+    pooled: true,
+    head: true,
+    masked_lm_positions: None,
+};
+
+/// Everything that was computed of row `i`, as bits.
+fn bits(outputs: &Outputs, i: usize) -> Vec<u32> {
+    let rows = outputs.rows.len();
+    let tokens = outputs.rows[rows - 1].end;
+    let per_token = [&outputs.last_hidden_state, &outputs.masked_lm_logits]
+        .into_iter()
+        .flatten();
+    let per_row = [&outputs.pooled, &outputs.sentence_order_logits]
+        .into_iter()
+        .flatten();
+    let of_tokens = per_token.flat_map(|values| {
+        let width = values.len() / tokens;
+        &values[outputs.rows[i].start * width..outputs.rows[i].end * width]
+    });
+    let of_row = per_row.flat_map(|values| {
+        let width = values.len() / rows;
+        &values[i * width..][..width]
+    });
+    of_tokens
+        .chain(of_row)
+        .map(|value| value.to_bits())
+        .collect()
+}
+
+#[test]
+fn thousand_batchings() {
+    let mut rng = ChaCha8Rng::seed_from_u64(20);
+    // Two models: one whose widths are off the kernels' tiles, one with all outputs.
+    for (case, trials) in [("base_odd_tanh", 400), ("pretraining", 600)] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../../golden/engine")
+            .join(case);
+        let checkpoint = Checkpoint::open(&folder).unwrap();
+        let engines: Vec<Engine> = [1, 2, 3, 4, 7]
+            .map(|n| Engine::load(&checkpoint, EngineOptions { threads: Some(n) }).unwrap())
+            .into();
+        let vocab = engines[0].config().vocab_size as u32;
+        let rows: Vec<Vec<u32>> = (0..60)
+            .map(|i| {
+                let length = if i < 40 {
+                    i + 1
+                } else {
+                    rng.random_range(1..=40)
+                };
+                (0..length).map(|_| rng.random_range(0..vocab)).collect()
+            })
+            .collect();
+        let alone: Vec<Vec<u32>> = rows
+            .iter()
+            .map(|row| {
+                let mut batch = Batch::new();
+                batch.push(row, None).unwrap();
+                bits(&engines[0].forward(&batch, &WHAT).unwrap(), 0)
+            })
+            .collect();
+        for _ in 0..trials {
+            let mut order: Vec<usize> = (0..rows.len()).collect();
+            order.shuffle(&mut rng);
+            order.truncate([1, 2, 3, 5, 8, 13, 40][rng.random_range(0..7)]);
+            let mut batch = Batch::new();
+            for i in &order {
+                batch.push(&rows[*i], None).unwrap();
+            }
+            let engine = &engines[rng.random_range(0..engines.len())];
+            let outputs = engine.forward(&batch, &WHAT).unwrap();
+            for (place, i) in order.iter().enumerate() {
+                assert!(
+                    bits(&outputs, place) == alone[*i],
+                    "{case}: row {i} of {} tokens, at {place} of {order:?} on {} threads",
+                    rows[*i].len(),
+                    engine.threads()
+                );
+            }
+        }
+    }
+}
+
+/// The feed-forward part goes in blocks of tokens: batches across their edges too.
+#[test]
+fn large_batches() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/engine/pretraining");
+    let checkpoint = Checkpoint::open(&folder).unwrap();
+    let engine = Engine::load(&checkpoint, EngineOptions { threads: Some(2) }).unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(21);
+    let rows: Vec<Vec<u32>> = (0..60)
+        .map(|_| {
+            (0..rng.random_range(1..=40))
+                .map(|_| rng.random_range(0..97))
+                .collect()
+        })
+        .collect();
+    let mut batch = Batch::new();
+    for row in &rows {
+        batch.push(row, None).unwrap();
+    }
+    assert!(batch.tokens() > 1000);
+    let together = engine.forward(&batch, &WHAT).unwrap();
+    for (i, row) in rows.iter().enumerate() {
+        let mut batch = Batch::new();
+        batch.push(row, None).unwrap();
+        let alone = engine.forward(&batch, &WHAT).unwrap();
+        assert!(bits(&together, i) == bits(&alone, 0), "row {i}");
+    }
+}
+
+/// Forward passes at the same time do not touch each other's memory.
+#[test]
+fn concurrent_passes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/engine/pretraining");
+    let checkpoint = Checkpoint::open(&folder).unwrap();
+    let engine = Engine::load(&checkpoint, EngineOptions { threads: Some(2) }).unwrap();
+    let batch = |seed: u32| {
+        let mut batch = Batch::new();
+        let ids: Vec<u32> = (0..30).map(|i| (i * seed + seed) % 97).collect();
+        batch.push(&ids, None).unwrap();
+        batch
+    };
+    let expected: Vec<Vec<u32>> = (1..5)
+        .map(|seed| bits(&engine.forward(&batch(seed), &WHAT).unwrap(), 0))
+        .collect();
+    std::thread::scope(|scope| {
+        for seed in 1..5 {
+            let (engine, expected) = (&engine, &expected);
+            scope.spawn(move || {
+                for _ in 0..50 {
+                    let outputs = engine.forward(&batch(seed), &WHAT).unwrap();
+                    assert!(bits(&outputs, 0) == expected[seed as usize - 1]);
+                }
+            });
+        }
+    });
+}
