@@ -165,7 +165,6 @@ impl AlbertConfig {
         put("num_hidden_groups", json!(self.num_hidden_groups));
         put("num_hidden_layers", json!(self.num_hidden_layers));
         put("pad_token_id", json!(self.pad_token_id));
-        put("position_embedding_type", json!("absolute"));
         if let Some(problem) = self.problem_type {
             put("problem_type", json!(problem.name()));
         }

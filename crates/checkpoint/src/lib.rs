@@ -51,6 +51,7 @@ mod preset;
 mod save;
 mod survey;
 mod tensor;
+mod tensor_writer;
 mod weights;
 
 pub use checkpoint::Checkpoint;
@@ -63,3 +64,4 @@ pub use parameters::{ParameterCounts, ParameterSpec};
 pub use preset::PRESETS;
 pub use save::{SaveTensor, save};
 pub use tensor::{DType, TensorView};
+pub use tensor_writer::TensorWriter;

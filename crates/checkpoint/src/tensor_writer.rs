@@ -83,7 +83,7 @@ impl TensorWriter {
 }
 
 fn failed(path: &Path, source: io::Error) -> Error {
-    Error::Io { path: path.to_owned(), source }
+    Error::Io { action: "write", path: path.to_owned(), source }
 }
 
 #[cfg(test)]
