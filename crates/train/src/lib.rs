@@ -1,1 +1,92 @@
-//! Pretraining: corpora, masking, sentence order, optimisers, the loop.
+//! The way of learning: from raw text to a pretrained ALBERT, and how good it is.
+//!
+//! [`pretrain`] reads a [`Recipe`] and corpus files and makes a checkpoint folder; [`score`]
+//! measures such a folder on held-out text. What lies between, from the text to the weights, is a
+//! module each:
+//!
+//! | module | what it does |
+//! |---|---|
+//! | [`documents`] | files to documents: plain text or JSONL, packed or not |
+//! | [`corpus`] | documents to sentences of piece ids, once, in memory and in a cache |
+//! | [`examples`] | sentences to segment pairs whose lengths and cuts tell nothing of their order |
+//! | [`masking`] | n-grams of whole words, masked afresh in each pass |
+//! | [`batches`] | rows of similar length together, in an order drawn from the seed |
+//! | [`optim`] | LAMB and AdamW, the global norm, accumulated gradients |
+//! | [`schedule`] | how long, and at which rate |
+//! | [`metrics`] | what a run measures: `metrics.csv`, `curves.svg` |
+//!
+//! Everything random is drawn by position ([`random::stream`]), so that a run can be stopped
+//! anywhere and go on as if it had not been.
+//!
+//! ```
+//! use std::sync::atomic::AtomicBool;
+//!
+//! use albert_model::Cpu;
+//! use albert_train::{PretrainOptions, Recipe, pretrain};
+//! # use albert_text::{UnigramOptions, train_unigram};
+//! # let home = tempfile::tempdir()?;
+//! # let home = home.path();
+//! # let line = |i: u32| format!("The cat number {i} sat on mat {}. It was a good cat. It slept there.", i % 7);
+//! # let text: Vec<String> = (0..60).map(line).collect();
+//! # std::fs::write(home.join("corpus.txt"), text.join("\n\n"))?;
+//! # let options = UnigramOptions { vocab_size: 60, ..UnigramOptions::default() };
+//! # train_unigram(text.into_iter(), &options, &mut |_| {})?.save(home)?;
+//!
+//! let recipe = Recipe::parse(&format!(
+//!     r#"
+//!     tokenizer = "{}/tokenizer.json"
+//!     [model]
+//!     preset = "tiny"
+//!     [[stage]]
+//!     length = 32
+//!     batch = 8
+//!     steps = 3
+//!     [optimizer]
+//!     kind = "adamw"
+//!     rate = 1e-3
+//!     "#,
+//!     home.display()
+//! ))?;
+//! let options = PretrainOptions {
+//!     recipe,
+//!     corpus: vec![home.join("corpus.txt")],
+//!     output: home.join("model"),
+//!     resume: false,
+//!     cache: None,
+//!     threads: None,
+//! };
+//! let outcome = pretrain::<Cpu>(&options, &Default::default(), &AtomicBool::new(false), &mut ())?;
+//! assert!(outcome.finished && outcome.steps == 3);
+//! assert!(home.join("model/model.safetensors").exists());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+pub mod batches;
+mod cache;
+mod checksum;
+pub mod corpus;
+mod curves;
+pub mod documents;
+mod error;
+mod evaluate;
+pub mod examples;
+pub mod masking;
+pub mod metrics;
+pub mod optim;
+mod pretrain;
+pub mod random;
+pub mod recipe;
+mod run;
+pub mod schedule;
+pub mod score;
+mod state;
+pub mod vocabulary;
+
+pub use corpus::TokenisingReport;
+pub use curves::svg as curves_svg;
+pub use documents::{Document, Documents};
+pub use error::{Error, Result};
+pub use metrics::DevScores;
+pub use pretrain::{Outcome, PretrainOptions, Progress, RunReport, StepReport, pretrain};
+pub use recipe::Recipe;
+pub use score::{Score, ScoreExample, ScoreOptions, score};

@@ -1,0 +1,279 @@
+//! Rows of similar length as batches, in an order drawn from the seed, prepared ahead by a thread.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+
+use serde::{Deserialize, Serialize};
+
+use crate::corpus::Corpus;
+use crate::examples::{Group, PairRules, SPECIALS, pair, plan};
+use crate::masking::{MaskRules, MaskedRow, mask_pair};
+use crate::random::{Purpose, Random, stream};
+use crate::vocabulary::Vocabulary;
+
+/// Rows are sorted by length within so many batches, so that little padding is needed.
+const WINDOW: usize = 64;
+
+/// How many batches may lie ready.
+const AHEAD: usize = 8;
+
+/// Everything that the batches of a stage depend on.
+#[derive(Clone, Debug)]
+pub struct BatchSource {
+    /// The text.
+    pub corpus: Arc<Corpus>,
+    /// The documents of it to train on.
+    pub documents: Arc<Vec<u32>>,
+    /// The pieces.
+    pub vocabulary: Arc<Vocabulary>,
+    /// How long the pairs are.
+    pub pairs: PairRules,
+    /// How they are masked.
+    pub masks: MaskRules,
+    /// Rows a batch.
+    pub rows: usize,
+    /// The seed of everything random.
+    pub seed: u64,
+}
+
+/// Where a batch stands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The pass over the corpus, counted from 0 through all stages.
+    pub pass: u64,
+    /// The batch in the pass.
+    pub batch: u64,
+}
+
+/// A batch as plain arrays, padded to its longest row.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostBatch {
+    /// The number of rows.
+    pub rows: usize,
+    /// The number of positions of every row, padding included.
+    pub len: usize,
+    /// Piece ids, `[rows * len]`.
+    pub ids: Vec<i32>,
+    /// Segments, 0 or 1, `[rows * len]`.
+    pub type_ids: Vec<i32>,
+    /// The number of positions of each row that are no padding.
+    pub lengths: Vec<usize>,
+    /// The positions to predict, as `row * len + column`.
+    pub masked_positions: Vec<i32>,
+    /// The pieces that were there.
+    pub masked_labels: Vec<i32>,
+    /// For each row 0 if the segments are in order, 1 if they are swapped.
+    pub order_labels: Vec<i32>,
+    /// For each row its first sentence's index in the corpus.
+    pub examples: Vec<u32>,
+    /// Where it stands.
+    pub position: Position,
+}
+
+impl HostBatch {
+    /// Lays rows out as a batch.
+    pub fn new(rows: &[MaskedRow], order_labels: Vec<i32>, pad: u32) -> HostBatch {
+        let len = rows.iter().map(|row| row.ids.len()).max().unwrap_or(0);
+        let mut batch = HostBatch {
+            rows: rows.len(),
+            len,
+            ids: vec![pad as i32; rows.len() * len],
+            type_ids: vec![0; rows.len() * len],
+            order_labels,
+            ..HostBatch::default()
+        };
+        for (i, row) in rows.iter().enumerate() {
+            let at = i * len;
+            for (slot, &id) in batch.ids[at..].iter_mut().zip(&row.ids) {
+                *slot = id as i32;
+            }
+            batch.type_ids[at + row.first_segment..at + row.ids.len()].fill(1);
+            batch.lengths.push(row.ids.len());
+            batch.masked_positions.extend(row.positions.iter().map(|&p| (at + p) as i32));
+            batch.masked_labels.extend(row.labels.iter().map(|&label| label as i32));
+        }
+        batch
+    }
+
+    /// The number of positions that are no padding.
+    pub fn tokens(&self) -> usize {
+        self.lengths.iter().sum()
+    }
+}
+
+/// One pass over the corpus.
+///
+/// The order of its batches depends on the seed and the pass alone. Rows left over that do not
+/// fill a batch are not used in this pass, unless there is no full batch.
+#[derive(Debug)]
+pub struct Pass<'s> {
+    source: &'s BatchSource,
+    pass: u64,
+    groups: Vec<Group>,
+    /// The last window that was sorted, by its number.
+    window: Option<(usize, Vec<Vec<Group>>)>,
+}
+
+impl<'s> Pass<'s> {
+    /// Plans a pass.
+    pub fn new(source: &'s BatchSource, pass: u64) -> Pass<'s> {
+        let mut groups = plan(
+            &source.corpus,
+            &source.documents,
+            &source.vocabulary,
+            &source.pairs,
+            source.seed,
+            pass,
+        );
+        stream(source.seed, Purpose::Order, pass, 0).shuffle(&mut groups);
+        Pass { source, pass, groups, window: None }
+    }
+
+    /// Keeps no more than `examples` of the examples.
+    pub fn truncate(&mut self, examples: usize) {
+        self.groups.truncate(examples);
+        self.window = None;
+    }
+
+    /// The number of examples.
+    pub fn examples(&self) -> usize {
+        self.groups.len()
+    }
+
+    /// The number of batches.
+    pub fn batches(&self) -> u64 {
+        let full = self.groups.len() / self.source.rows;
+        (if full == 0 { usize::from(!self.groups.is_empty()) } else { full }) as u64
+    }
+
+    /// Batch `batch` of the pass.
+    ///
+    /// # Panics
+    /// If `batch` is not below [`Pass::batches`].
+    pub fn batch(&mut self, batch: u64) -> HostBatch {
+        let number = batch as usize / WINDOW;
+        if self.window.as_ref().is_none_or(|(sorted, _)| *sorted != number) {
+            self.window = Some((number, self.sort_window(number)));
+        }
+        let groups = match &self.window {
+            Some((_, batches)) => &batches[batch as usize % WINDOW],
+            None => unreachable!("the window was sorted above"),
+        };
+        let rows: Vec<(MaskedRow, i32)> =
+            groups.iter().map(|group| example(self.source, self.pass, group)).collect();
+        let (rows, order_labels): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+        HostBatch {
+            examples: groups.iter().map(|group| group.sentence).collect(),
+            position: Position { pass: self.pass, batch },
+            ..HostBatch::new(&rows, order_labels, self.source.vocabulary.pad)
+        }
+    }
+
+    fn sort_window(&self, number: usize) -> Vec<Vec<Group>> {
+        let rows = self.source.rows;
+        let from = number * WINDOW * rows;
+        let usable = self.batches() as usize * rows;
+        let to = (from + WINDOW * rows).min(usable).min(self.groups.len());
+        let mut window = self.groups[from..to].to_vec();
+        window.sort_by_key(|group| (group.pieces, group.sentence));
+        let mut batches: Vec<Vec<Group>> = window.chunks(rows).map(<[Group]>::to_vec).collect();
+        stream(self.source.seed, Purpose::Order, self.pass, 1 + number as u64)
+            .shuffle(&mut batches);
+        batches
+    }
+}
+
+fn example(source: &BatchSource, pass: u64, group: &Group) -> (MaskedRow, i32) {
+    let mut random = stream(source.seed, Purpose::Example, pass, group.sentence.into());
+    let pair = pair(&source.corpus, &source.vocabulary, group, &mut random);
+    let row = mask_pair(&pair.a, &pair.b, &source.vocabulary, &source.masks, &mut random);
+    debug_assert!(row.ids.len() <= source.pairs.length.max(SPECIALS + 1));
+    (row, i32::from(pair.swapped))
+}
+
+/// The batches from `position` on, pass after pass without end, prepared by a thread of their
+/// own that ends when the receiver is dropped. It ends at once if there are no examples.
+pub fn prepare(source: BatchSource, position: Position) -> Receiver<HostBatch> {
+    let (sender, receiver) = sync_channel(AHEAD);
+    std::thread::spawn(move || {
+        let Position { mut pass, mut batch } = position;
+        loop {
+            let mut plan = Pass::new(&source, pass);
+            if plan.batches() == 0 {
+                return;
+            }
+            while batch < plan.batches() {
+                if sender.send(plan.batch(batch)).is_err() {
+                    return;
+                }
+                batch += 1;
+            }
+            pass += 1;
+            batch = 0;
+        }
+    });
+    receiver
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::examples::tests::synthetic;
+    use crate::vocabulary::tests::toy;
+
+    fn source(rows: usize) -> BatchSource {
+        let corpus = synthetic(300, 11);
+        BatchSource {
+            documents: Arc::new((0..corpus.documents() as u32).collect()),
+            corpus: Arc::new(corpus),
+            vocabulary: Arc::new(toy(400)),
+            pairs: PairRules { length: 64, short_share: 0.1 },
+            masks: MaskRules { share: 0.15, max_words: 3, replaced: 0.8, random: 0.1 },
+            rows,
+            seed: 5,
+        }
+    }
+
+    #[test]
+    fn a_pass_uses_every_example_once_with_little_padding() {
+        let source = source(8);
+        let mut pass = Pass::new(&source, 0);
+        let (mut seen, mut tokens, mut positions) = (Vec::new(), 0, 0);
+        for batch in 0..pass.batches() {
+            let batch = pass.batch(batch);
+            assert_eq!((batch.rows, batch.ids.len()), (8, 8 * batch.len));
+            assert!(batch.len <= 64);
+            tokens += batch.tokens();
+            positions += batch.ids.len();
+            seen.extend(batch.examples);
+        }
+        assert_eq!(seen.len(), pass.examples() / 8 * 8);
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), pass.examples() / 8 * 8, "no example comes twice");
+        assert!(tokens as f64 > 0.93 * positions as f64, "{tokens} of {positions}");
+    }
+
+    #[test]
+    fn any_batch_can_be_had_without_those_before() {
+        let source = source(4);
+        let all: Vec<HostBatch> =
+            prepare(source.clone(), Position::default()).into_iter().take(700).collect();
+        let passes = all.last().map(|batch| batch.position.pass);
+        assert!(passes >= Some(1), "more than one pass is compared");
+        for start in [1, 70, 650] {
+            let rest = prepare(source.clone(), all[start].position);
+            for (expected, batch) in all[start..].iter().zip(rest).take(20) {
+                assert_eq!(&batch, expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_corpus_of_less_than_a_batch_gives_one() {
+        let source = source(100_000);
+        let mut pass = Pass::new(&source, 0);
+        assert_eq!(pass.batches(), 1);
+        assert_eq!(pass.batch(0).rows, pass.examples());
+    }
+}

@@ -1,0 +1,174 @@
+//! What can go wrong between raw text and a trained model.
+
+use std::path::{Path, PathBuf};
+
+/// The result of everything in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An error that names the file, line, field or batch it is about.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A corpus file is of no kind that is known here.
+    #[error("{}: not a corpus: expected a name ending in .txt or .jsonl, alone or followed by .zst", path.display())]
+    UnknownCorpus {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A line of a corpus is not UTF-8.
+    #[error("{}: line {line} is not UTF-8", path.display())]
+    NotUtf8 {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+    },
+    /// A line of a JSONL corpus cannot be read as a document.
+    #[error("{}: line {line}: {message}", path.display())]
+    CorpusLine {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// No document with text in any of the corpus files.
+    #[error("the corpus is empty: no text in {}", names(paths))]
+    EmptyCorpus {
+        /// The files that were read.
+        paths: Vec<PathBuf>,
+    },
+    /// The corpus has text, but too little to train on or to evaluate with.
+    #[error("the corpus is too small: {message}")]
+    SmallCorpus {
+        /// What is missing, and what to do.
+        message: String,
+    },
+    /// A recipe that cannot be read as TOML, or has an unknown field.
+    #[error("{}: {message}", path.display())]
+    RecipeSyntax {
+        /// The recipe.
+        path: PathBuf,
+        /// What the parser said, with the line.
+        message: String,
+    },
+    /// A value in a recipe that makes no sense.
+    #[error("recipe: `{field}`: {message}")]
+    RecipeField {
+        /// The field, as `table.key`.
+        field: String,
+        /// What is wrong with it and what would be right.
+        message: String,
+    },
+    /// The output folder has something in it, and resuming was not asked for.
+    #[error("{}: the output folder exists and is not empty; name another, or resume the run in it", path.display())]
+    OutputExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Nothing to resume from.
+    #[error("{}: nothing to resume: there is no `training/state.safetensors`", path.display())]
+    NothingToResume {
+        /// The output folder.
+        path: PathBuf,
+    },
+    /// The saved state cannot be used.
+    #[error("{}: {message}", path.display())]
+    State {
+        /// The state file.
+        path: PathBuf,
+        /// What is wrong with it.
+        message: String,
+    },
+    /// The recipe now given differs from the one that the run was started with.
+    #[error("cannot resume: the recipe's `{field}` was {was} when the run began and is {now} now; resume with the old recipe, or start a new run (`start_from` takes over the weights)")]
+    RecipeChanged {
+        /// The field, as `table.key`.
+        field: String,
+        /// Its value in the run.
+        was: String,
+        /// Its value now.
+        now: String,
+    },
+    /// The corpus or the tokenizer differs from what the run was started with.
+    #[error("cannot resume: the {what} is not the one that the run began with (checksum {was:016x}, now {now:016x})")]
+    InputChanged {
+        /// `corpus` or `tokenizer`.
+        what: &'static str,
+        /// Its checksum in the run.
+        was: u64,
+        /// Its checksum now.
+        now: u64,
+    },
+    /// A loss or gradient that is no number: training stopped before it could spoil the weights.
+    #[error("{what} is {value} at step {step} (pass {pass}, batch {batch}; examples {}): the weights before this step are in the last checkpoint; a lower rate or a longer warm-up usually helps", list(examples))]
+    NotFinite {
+        /// `loss` or `gradient norm`.
+        what: &'static str,
+        /// What it was.
+        value: f32,
+        /// The optimiser step, counted from 0.
+        step: u64,
+        /// The pass over the corpus, counted from 0.
+        pass: u64,
+        /// The batch in the pass, counted from 0.
+        batch: u64,
+        /// The examples of the batch, by the index of their first sentence in the corpus.
+        examples: Vec<u32>,
+    },
+    /// The caller asked to stop before there was anything to save.
+    #[error("interrupted before training began")]
+    Interrupted,
+    /// The tokenizer failed or does not fit.
+    #[error(transparent)]
+    Text(#[from] albert_text::Error),
+    /// A checkpoint could not be read or written.
+    #[error(transparent)]
+    Checkpoint(#[from] albert_checkpoint::Error),
+    /// The model refused its configuration or input.
+    #[error(transparent)]
+    Model(#[from] albert_model::Error),
+    /// The inference engine refused its input.
+    #[error(transparent)]
+    Engine(#[from] albert_tasks::engine::Error),
+    /// The model at hand lacks a head that scoring needs.
+    #[error("scoring needs a checkpoint with the masked-LM and the sentence-order head, not {architecture}")]
+    NoHeads {
+        /// The checkpoint's architecture.
+        architecture: String,
+    },
+}
+
+impl Error {
+    /// An [`Error::Io`] for `path`, for use with `map_err`.
+    pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+        let path = path.to_owned();
+        move |source| Error::Io { path, source }
+    }
+
+    /// An [`Error::RecipeField`].
+    pub(crate) fn field(field: impl Into<String>, message: impl Into<String>) -> Error {
+        Error::RecipeField { field: field.into(), message: message.into() }
+    }
+}
+
+fn names(paths: &[PathBuf]) -> String {
+    let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    names.join(", ")
+}
+
+/// The first few of many numbers.
+fn list(examples: &[u32]) -> String {
+    let shown: Vec<String> = examples.iter().take(16).map(u32::to_string).collect();
+    let more = if examples.len() > 16 { ", ..." } else { "" };
+    shown.join(", ") + more
+}

@@ -1,0 +1,408 @@
+//! Pretraining from raw text: what a run needs, and what it tells while it goes on.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use albert_checkpoint::{AlbertConfig, Checkpoint};
+use albert_model::{AlbertForPreTraining, NamedParameters, TrainingBackend};
+use albert_text::Tokenizer;
+
+use crate::batches::{BatchSource, Pass};
+use crate::checksum::Checksum;
+use crate::corpus::{Corpus, TokenisingReport};
+use crate::error::{Error, Result};
+use crate::examples::PairRules;
+use crate::metrics::DevScores;
+use crate::random::{Purpose, Random, stream};
+use crate::recipe::{Recipe, Stage};
+use crate::run::Run;
+use crate::schedule::Budget;
+use crate::state::{self, FORMAT, RunInfo, Saved};
+use crate::vocabulary::Vocabulary;
+use crate::{cache, metrics};
+
+/// What to train, on what, and where to.
+#[derive(Clone, Debug)]
+pub struct PretrainOptions {
+    /// The recipe.
+    pub recipe: Recipe,
+    /// Corpus files ([`Documents`](crate::documents::Documents) says which kinds).
+    pub corpus: Vec<PathBuf>,
+    /// The folder that becomes the checkpoint.
+    pub output: PathBuf,
+    /// Go on with the run in `output`.
+    pub resume: bool,
+    /// Where the tokenised corpus is kept, for runs that share one; `output/training` by default.
+    pub cache: Option<PathBuf>,
+    /// Threads that tokenise; the processor's by default.
+    pub threads: Option<usize>,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Whether the recipe was carried out; otherwise the run was stopped and can be resumed.
+    pub finished: bool,
+    /// Optimiser steps taken.
+    pub steps: u64,
+    /// Positions trained on, without padding.
+    pub tokens: u64,
+    /// Seconds spent.
+    pub seconds: f64,
+    /// The last evaluation.
+    pub dev: Option<DevScores>,
+}
+
+/// What a run is about to do.
+#[derive(Clone, Debug)]
+pub struct RunReport {
+    /// The model.
+    pub config: AlbertConfig,
+    /// Documents to train on.
+    pub documents: usize,
+    /// Documents held out.
+    pub dev_documents: usize,
+    /// Documents left out because they are full of markup.
+    pub dropped: u64,
+    /// Pieces to train on.
+    pub pieces: usize,
+    /// The step to go on from; 0 in a new run.
+    pub step: u64,
+    /// All steps, where the recipe counts steps or epochs.
+    pub steps: Option<u64>,
+}
+
+/// Where a run is after a step. Losses, accuracies and speed are smoothed over recent steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct StepReport {
+    /// Optimiser steps taken.
+    pub step: u64,
+    /// The stage, counted from 0.
+    pub stage: usize,
+    /// The share of the run that is done.
+    pub done: f64,
+    /// Positions trained on, without padding.
+    pub tokens: u64,
+    /// Positions a second.
+    pub tokens_per_second: f64,
+    /// Seconds spent.
+    pub seconds: f64,
+    /// Seconds to come, as far as can be told.
+    pub seconds_left: f64,
+    /// The learning rate.
+    pub rate: f64,
+    /// The sum of both losses, in nats.
+    pub loss: f64,
+    /// The share of masked pieces that were guessed.
+    pub masked_lm_accuracy: f64,
+    /// The share of pairs whose order was told.
+    pub order_accuracy: f64,
+    /// The norm of the gradient before clipping.
+    pub gradient_norm: f64,
+}
+
+/// Hears how a run goes on. Every method does nothing unless written.
+pub trait Progress {
+    /// The corpus is being tokenised.
+    fn tokenising(&mut self, _report: &TokenisingReport) {}
+    /// Training begins.
+    fn begins(&mut self, _report: &RunReport) {}
+    /// A step was taken.
+    fn step(&mut self, _report: &StepReport) {}
+    /// Held-out pairs were evaluated after `step` steps.
+    fn evaluated(&mut self, _step: u64, _scores: &DevScores) {}
+    /// A checkpoint was saved after `step` steps.
+    fn saved(&mut self, _step: u64, _folder: &Path) {}
+}
+
+impl Progress for () {}
+
+/// Pretrains an ALBERT by a recipe, or goes on with a run that was stopped.
+///
+/// The output folder is a checkpoint as [`albert_checkpoint`] reads it, with `metrics.csv`,
+/// `curves.svg` and a folder `training/` for resuming. A checkpoint is saved at the beginning,
+/// every so many minutes, when `stop` becomes true, and at the end. A run whose stages count
+/// steps or epochs and that is stopped and resumed on the CPU gives the same weights, bit by bit,
+/// as one that was not; where stages count minutes, the time already spent counts on.
+///
+/// # Errors
+/// The recipe, the tokenizer or a corpus file is bad; the output folder is in use; what is
+/// resumed does not fit; a file cannot be written (the last checkpoint stays as it is); a loss
+/// or gradient is not finite ([`Error::NotFinite`]); or `stop` was set before training began.
+pub fn pretrain<B: TrainingBackend>(
+    options: &PretrainOptions,
+    device: &B::Device,
+    stop: &AtomicBool,
+    progress: &mut dyn Progress,
+) -> Result<Outcome> {
+    let recipe = &options.recipe;
+    recipe.validate()?;
+    let saved = match options.resume {
+        true => Some(state::load(&options.output)?),
+        false => {
+            refuse_foreign_content(&options.output)?;
+            None
+        }
+    };
+    let tokenizer_checksum = tokenizer_checksum(&recipe.tokenizer)?;
+    if let Some(saved) = &saved {
+        recipe.agrees_with(&saved.info.recipe)?;
+        same_input("tokenizer", saved.info.tokenizer, tokenizer_checksum)?;
+    }
+    let tokenizer = open_tokenizer(&recipe.tokenizer)?;
+    let config = recipe.config(tokenizer.vocab_size())?;
+    let text = Text::read(options, &tokenizer, tokenizer_checksum, stop, progress)?;
+    if let Some(saved) = &saved {
+        same_input("corpus", saved.info.corpus, text.checksum)?;
+        same_input("held-out corpus", saved.info.dev_corpus, text.dev_checksum)?;
+    }
+    let vocabulary = Arc::new(Vocabulary::new(&tokenizer));
+    let sources = Sources { recipe: recipe.clone(), text, vocabulary };
+    let budget = sources.budget()?;
+
+    std::fs::create_dir_all(&options.output).map_err(Error::io(&options.output))?;
+    tokenizer.save(&options.output)?;
+    progress.begins(&RunReport {
+        config: config.clone(),
+        documents: sources.text.documents.len(),
+        dev_documents: sources.text.dev_documents.len(),
+        dropped: sources.text.corpus.dropped(),
+        pieces: pieces(&sources.text.corpus, &sources.text.documents),
+        step: saved.as_ref().map_or(0, |saved| saved.info.step),
+        steps: match &budget {
+            Budget::Steps(stages) => Some(stages.iter().sum()),
+            Budget::Seconds(_) => None,
+        },
+    });
+
+    let (info, model, optimizer) = match saved {
+        Some(Saved { info, weights, optimizer }) => {
+            let info = RunInfo { recipe: recipe.clone(), ..info };
+            let model = AlbertForPreTraining::<B>::init(&config, recipe.seed, device)?;
+            (info, model.with_tensors(weights)?, Some(optimizer))
+        }
+        None => {
+            let info = RunInfo {
+                format: FORMAT,
+                recipe: recipe.clone(),
+                corpus: sources.text.checksum,
+                dev_corpus: sources.text.dev_checksum,
+                tokenizer: tokenizer_checksum,
+                step: 0,
+                stage: 0,
+                position: Default::default(),
+                nanoseconds: 0,
+                tokens: 0,
+                sums: Default::default(),
+                optimizer_steps: 0,
+            };
+            (info, first_model::<B>(recipe, &config, device)?, None)
+        }
+    };
+    let metrics = metrics::Metrics::open(&options.output, info.step)?;
+    let run = Run::new(&options.output, sources, budget, info, model, optimizer, metrics, device);
+    run.carry_out(stop, progress)
+}
+
+/// The weights a new run begins with.
+fn first_model<B: TrainingBackend>(
+    recipe: &Recipe,
+    config: &AlbertConfig,
+    device: &B::Device,
+) -> Result<AlbertForPreTraining<B>> {
+    let Some(folder) = &recipe.start_from else {
+        return Ok(AlbertForPreTraining::init(config, recipe.seed, device)?);
+    };
+    let checkpoint = Checkpoint::open(folder)?;
+    let shapes = |config: &AlbertConfig| -> Vec<(String, Vec<usize>)> {
+        config.parameters().into_iter().map(|spec| (spec.name, spec.shape)).collect()
+    };
+    if shapes(checkpoint.config()) != shapes(config) {
+        let message = format!("{} holds a model of another shape", folder.display());
+        return Err(Error::field("start_from", message));
+    }
+    let weights = AlbertForPreTraining::<B>::load(&checkpoint, device)?.tensors();
+    let weights = weights.into_iter().map(|(name, _, values)| (name, values)).collect();
+    Ok(AlbertForPreTraining::init(config, recipe.seed, device)?.with_tensors(weights)?)
+}
+
+/// A new run takes an empty folder, or one where a run was stopped while it tokenised.
+fn refuse_foreign_content(output: &Path) -> Result<()> {
+    let exists = || Error::OutputExists { path: output.to_owned() };
+    let entries = match std::fs::read_dir(output) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io(output)(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(Error::io(output))?;
+        if entry.file_name() != "training" {
+            return Err(exists());
+        }
+        for inner in std::fs::read_dir(entry.path()).map_err(Error::io(output))? {
+            let name = inner.map_err(Error::io(output))?.file_name();
+            if !name.to_string_lossy().starts_with("corpus-") {
+                return Err(exists());
+            }
+        }
+    }
+    Ok(())
+}
+
+fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
+    Ok(if path.is_dir() { Tokenizer::from_folder(path)? } else { Tokenizer::from_file(path)? })
+}
+
+fn tokenizer_checksum(path: &Path) -> Result<u64> {
+    let file = match path.is_dir() {
+        true => ["tokenizer.json", "spiece.model"]
+            .map(|name| path.join(name))
+            .into_iter()
+            .find(|file| file.exists())
+            .unwrap_or_else(|| path.join("tokenizer.json")),
+        false => path.to_owned(),
+    };
+    let mut sum = Checksum::new();
+    sum.file(&file)?;
+    Ok(sum.finish())
+}
+
+fn same_input(what: &'static str, was: u64, now: u64) -> Result<()> {
+    if was == now { Ok(()) } else { Err(Error::InputChanged { what, was, now }) }
+}
+
+fn pieces(corpus: &Corpus, documents: &[u32]) -> usize {
+    let sentences = documents.iter().flat_map(|&document| corpus.document(document as usize));
+    sentences.map(|sentence| corpus.sentence_len(sentence)).sum()
+}
+
+/// The text of a run: to train on and held out.
+pub(crate) struct Text {
+    corpus: Arc<Corpus>,
+    documents: Arc<Vec<u32>>,
+    dev_corpus: Arc<Corpus>,
+    dev_documents: Arc<Vec<u32>>,
+    checksum: u64,
+    dev_checksum: u64,
+}
+
+impl Text {
+    fn read(
+        options: &PretrainOptions,
+        tokenizer: &Tokenizer,
+        tokenizer_checksum: u64,
+        stop: &AtomicBool,
+        progress: &mut dyn Progress,
+    ) -> Result<Text> {
+        let recipe = &options.recipe;
+        let folder = options.output.join("training");
+        let folder = options.cache.as_ref().unwrap_or(&folder);
+        let available = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = options.threads.unwrap_or(available);
+        let mut report = |report| {
+            progress.tokenising(&report);
+            if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+        };
+        let limits = recipe.data.limits();
+        let corpus = cache::load_or_tokenise(
+            folder,
+            &options.corpus,
+            &limits,
+            tokenizer,
+            tokenizer_checksum,
+            threads,
+            &mut report,
+        )?;
+        let checksum = corpus.checksum();
+        let corpus = Arc::new(corpus);
+        let all: Vec<u32> = (0..corpus.documents() as u32).collect();
+        if let Some(path) = &recipe.report.dev_corpus {
+            let paths = std::slice::from_ref(path);
+            let dev = Corpus::tokenise(paths, &limits, tokenizer, threads, &mut report)?;
+            return Ok(Text {
+                corpus,
+                documents: Arc::new(all),
+                dev_documents: Arc::new((0..dev.documents() as u32).collect()),
+                dev_checksum: dev.checksum(),
+                dev_corpus: Arc::new(dev),
+                checksum,
+            });
+        }
+        let held_out = |document: &u32| {
+            let mut random = stream(recipe.seed, Purpose::HoldOut, 0, u64::from(*document));
+            random.unit() < recipe.report.dev_share
+        };
+        let (mut dev, mut train): (Vec<u32>, Vec<u32>) = all.into_iter().partition(held_out);
+        // A small corpus still needs text on both sides.
+        if dev.is_empty() && train.len() > 1 {
+            dev.extend(train.pop());
+        }
+        if dev.is_empty() || train.is_empty() {
+            let message = "a single document cannot be trained on and held out as well; \
+                           give more documents or `report.dev_corpus`";
+            return Err(Error::SmallCorpus { message: message.into() });
+        }
+        Ok(Text {
+            dev_corpus: corpus.clone(),
+            corpus,
+            documents: Arc::new(train),
+            dev_documents: Arc::new(dev),
+            checksum,
+            dev_checksum: 0,
+        })
+    }
+}
+
+/// Where the batches of every stage come from.
+pub(crate) struct Sources {
+    pub recipe: Recipe,
+    text: Text,
+    vocabulary: Arc<Vocabulary>,
+}
+
+impl Sources {
+    /// The batches of a stage.
+    pub(crate) fn training(&self, stage: usize) -> BatchSource {
+        let Stage { length, batch, .. } = self.recipe.stage[stage];
+        BatchSource {
+            corpus: self.text.corpus.clone(),
+            documents: self.text.documents.clone(),
+            vocabulary: self.vocabulary.clone(),
+            pairs: PairRules { length, short_share: self.recipe.data.short_share },
+            masks: self.recipe.masking.rules(),
+            rows: batch,
+            seed: self.recipe.seed,
+        }
+    }
+
+    /// The held-out batches of a stage.
+    pub(crate) fn held_out(&self, stage: usize) -> BatchSource {
+        BatchSource {
+            corpus: self.text.dev_corpus.clone(),
+            documents: self.text.dev_documents.clone(),
+            ..self.training(stage)
+        }
+    }
+
+    /// How long the run lasts: epochs as the steps of the first pass, times their number.
+    fn budget(&self) -> Result<Budget> {
+        let stages = &self.recipe.stage;
+        if let Some(minutes) = stages.iter().map(|stage| stage.minutes).collect::<Option<Vec<_>>>()
+        {
+            return Ok(Budget::Seconds(minutes.iter().map(|minutes| minutes * 60.0).collect()));
+        }
+        let mut steps = Vec::new();
+        for (i, stage) in stages.iter().enumerate() {
+            steps.push(match (stage.steps, stage.epochs) {
+                (Some(steps), _) => steps,
+                (None, epochs) => {
+                    let source = self.training(i);
+                    let batches = Pass::new(&source, 0).batches() as f64 * epochs.unwrap_or(1.0);
+                    ((batches / stage.accumulation as f64).ceil() as u64).max(1)
+                }
+            });
+        }
+        Ok(Budget::Steps(steps))
+    }
+}

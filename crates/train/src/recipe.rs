@@ -1,0 +1,553 @@
+//! Recipes: everything that decides what a pretraining run does, as a TOML file.
+
+use std::path::{Path, PathBuf};
+
+use albert_checkpoint::{Activation, AlbertConfig, Architecture, DType};
+use serde::{Deserialize, Serialize};
+
+use crate::corpus::Limits;
+use crate::error::{Error, Result};
+use crate::examples::SPECIALS;
+use crate::masking::MaskRules;
+
+/// A pretraining run as a TOML file describes it; `configs/` has commented ones.
+///
+/// ```
+/// let recipe = albert_train::Recipe::parse(
+///     r#"
+///     tokenizer = "tokenizer.json"
+///     [model]
+///     preset = "tiny"
+///     [[stage]]
+///     length = 64
+///     batch = 16
+///     steps = 100
+///     [optimizer]
+///     kind = "lamb"
+///     rate = 1e-3
+///     "#,
+/// )?;
+/// assert_eq!(recipe.stage[0].length, 64);
+/// assert_eq!(recipe.masking.share, 0.15);
+///
+/// // A mistyped field is an error, not a default.
+/// let error = albert_train::Recipe::parse("tokeniser = \"tokenizer.json\"").unwrap_err();
+/// assert!(error.to_string().contains("tokeniser"));
+/// # Ok::<(), albert_train::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// A `tokenizer.json`, a `spiece.model` or a folder with either; relative to the recipe.
+    pub tokenizer: PathBuf,
+    /// The seed of weights, documents held out, pairs, masks and dropout.
+    #[serde(default)]
+    pub seed: u64,
+    /// A checkpoint folder whose weights the run starts from; relative to the recipe.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub start_from: Option<PathBuf>,
+    /// The model.
+    #[serde(default)]
+    pub model: ModelRecipe,
+    /// The text.
+    #[serde(default)]
+    pub data: DataRecipe,
+    /// What is masked.
+    #[serde(default)]
+    pub masking: MaskingRecipe,
+    /// Lengths, batches and how long: one table a stage.
+    pub stage: Vec<Stage>,
+    /// The optimiser.
+    pub optimizer: OptimizerRecipe,
+    /// How the rate changes.
+    #[serde(default)]
+    pub schedule: ScheduleRecipe,
+    /// Held-out text, reports and checkpoints.
+    #[serde(default)]
+    pub report: ReportRecipe,
+}
+
+/// The model: a preset, and fields of `config.json` that differ from it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[allow(missing_docs)] // The fields are those of `config.json`, which `AlbertConfig` describes.
+pub struct ModelRecipe {
+    /// `base`, `large`, `xlarge`, `xxlarge`, `mini` or `tiny`; `base` if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub preset: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub embedding_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_hidden_layers: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_hidden_groups: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inner_group_num: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub num_attention_heads: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub intermediate_size: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_position_embeddings: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden_act: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hidden_dropout_prob: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attention_probs_dropout_prob: Option<f32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub initializer_range: Option<f32>,
+}
+
+/// Which text to take, and how to cut it into pairs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataRecipe {
+    /// At most so many documents of each corpus file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_documents: Option<u64>,
+    /// At most so many bytes of text of each corpus file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_bytes: Option<u64>,
+    /// Leave out documents full of HTML or wiki markup.
+    pub drop_markup: bool,
+    /// The share of pairs that are made shorter than the stage's length.
+    pub short_share: f64,
+}
+
+impl Default for DataRecipe {
+    fn default() -> Self {
+        // Google's create_pretraining_data.py makes 10% of its pairs short.
+        Self { max_documents: None, max_bytes: None, drop_markup: true, short_share: 0.1 }
+    }
+}
+
+impl DataRecipe {
+    /// The limits on what is read.
+    pub fn limits(&self) -> Limits {
+        Limits {
+            max_documents: self.max_documents,
+            max_bytes: self.max_bytes,
+            drop_markup: self.drop_markup,
+        }
+    }
+}
+
+/// What is masked (Lan et al. 2019, section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MaskingRecipe {
+    /// The share of pieces to predict.
+    pub share: f64,
+    /// The longest n-gram, in words.
+    pub max_words: usize,
+    /// Of the pieces to predict, the share that becomes `[MASK]`.
+    pub replaced: f64,
+    /// Of the pieces to predict, the share that becomes a random piece; the rest stay.
+    pub random: f64,
+}
+
+impl Default for MaskingRecipe {
+    fn default() -> Self {
+        Self { share: 0.15, max_words: 3, replaced: 0.8, random: 0.1 }
+    }
+}
+
+impl MaskingRecipe {
+    /// As the rules that [`mask_pair`](crate::masking::mask_pair) takes.
+    pub fn rules(&self) -> MaskRules {
+        let Self { share, max_words, replaced, random } = *self;
+        MaskRules { share, max_words, replaced, random }
+    }
+}
+
+/// A stretch of the run with one length and batch; one of `steps`, `minutes` and `epochs` says
+/// how long, and all stages say it in the same way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stage {
+    /// Positions of a row.
+    pub length: usize,
+    /// Rows of a forward pass.
+    pub batch: usize,
+    /// Forward passes whose gradients make one step.
+    #[serde(default = "one")]
+    pub accumulation: usize,
+    /// Optimiser steps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub steps: Option<u64>,
+    /// Minutes of training, evaluation and saving included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub minutes: Option<f64>,
+    /// Passes over the corpus.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<f64>,
+}
+
+fn one() -> usize {
+    1
+}
+
+/// Which optimiser.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OptimizerKind {
+    /// LAMB as in Google's code.
+    Lamb,
+    /// Adam with decoupled weight decay.
+    AdamW,
+}
+
+/// The optimiser and its constants.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerRecipe {
+    /// `lamb` or `adamw`.
+    pub kind: OptimizerKind,
+    /// The highest learning rate, at the end of the warm-up.
+    pub rate: f64,
+    /// Weight decay; norms and biases have none.
+    #[serde(default = "weight_decay")]
+    pub weight_decay: f64,
+    /// The decay of the two running means.
+    #[serde(default = "betas")]
+    pub betas: [f64; 2],
+    /// Added to the root of the second mean.
+    #[serde(default = "epsilon")]
+    pub epsilon: f64,
+    /// The greatest norm of a step's gradient.
+    #[serde(default = "clip")]
+    pub clip: f64,
+}
+
+fn weight_decay() -> f64 {
+    0.01
+}
+
+fn betas() -> [f64; 2] {
+    [0.9, 0.999]
+}
+
+fn epsilon() -> f64 {
+    1e-6
+}
+
+fn clip() -> f64 {
+    1.0
+}
+
+/// The form of the rate after the warm-up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// Falls in a straight line to zero at the end of the run.
+    #[default]
+    Linear,
+    /// Stays.
+    None,
+}
+
+/// How the rate changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScheduleRecipe {
+    /// Steps in which the rate climbs in a straight line from zero.
+    pub warmup_steps: u64,
+    /// What comes after.
+    pub decay: Decay,
+}
+
+/// The number format of the saved weights.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32 bits.
+    #[default]
+    F32,
+    /// IEEE half precision.
+    F16,
+    /// bfloat16.
+    Bf16,
+}
+
+impl Precision {
+    /// As the checkpoint's type.
+    pub fn dtype(self) -> DType {
+        match self {
+            Precision::F32 => DType::F32,
+            Precision::F16 => DType::F16,
+            Precision::Bf16 => DType::Bf16,
+        }
+    }
+}
+
+/// Held-out text, reports and checkpoints. Nothing here changes what is learned, except which
+/// documents are held out; the rest may differ when a run is resumed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReportRecipe {
+    /// The share of documents held out; not used with `dev_corpus`.
+    pub dev_share: f64,
+    /// A corpus file of its own to evaluate on; relative to the recipe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dev_corpus: Option<PathBuf>,
+    /// How many held-out pairs to evaluate on.
+    pub dev_examples: usize,
+    /// Evaluate every so many steps, and at the end.
+    pub evaluate_steps: u64,
+    /// A row in `metrics.csv` every so many steps.
+    pub report_steps: u64,
+    /// A checkpoint every so many minutes, and at the end.
+    pub checkpoint_minutes: f64,
+    /// The number format of `model.safetensors`; resuming always goes on in 32 bits.
+    pub precision: Precision,
+}
+
+impl Default for ReportRecipe {
+    fn default() -> Self {
+        Self {
+            dev_share: 0.005,
+            dev_corpus: None,
+            dev_examples: 512,
+            evaluate_steps: 500,
+            report_steps: 20,
+            checkpoint_minutes: 10.0,
+            precision: Precision::F32,
+        }
+    }
+}
+
+/// Fields that may differ when a run is resumed: they change no number that is trained.
+/// (`tokenizer` and `report.dev_corpus` are held against the run by their content.)
+const FREE: [&str; 8] = [
+    "tokenizer",
+    "start_from",
+    "report.dev_corpus",
+    "report.dev_examples",
+    "report.evaluate_steps",
+    "report.report_steps",
+    "report.checkpoint_minutes",
+    "report.precision",
+];
+
+impl Recipe {
+    /// Reads and checks a recipe file. Paths in it are relative to its folder, and are resolved
+    /// here.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no TOML, has an unknown field, or a value that makes no sense.
+    pub fn from_file(path: &Path) -> Result<Recipe> {
+        let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
+        let mut recipe = Recipe::parse(&text).map_err(|error| match error {
+            Error::RecipeSyntax { message, .. } => {
+                Error::RecipeSyntax { path: path.to_owned(), message }
+            }
+            other => other,
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        recipe.tokenizer = folder.join(&recipe.tokenizer);
+        recipe.start_from = recipe.start_from.map(|start| folder.join(start));
+        recipe.report.dev_corpus = recipe.report.dev_corpus.map(|corpus| folder.join(corpus));
+        Ok(recipe)
+    }
+
+    /// Reads and checks a recipe; paths stay as they are written.
+    ///
+    /// # Errors
+    /// As [`Recipe::from_file`].
+    pub fn parse(text: &str) -> Result<Recipe> {
+        let recipe: Recipe = toml::from_str(text).map_err(|error| Error::RecipeSyntax {
+            path: PathBuf::from("recipe"),
+            message: error.to_string(),
+        })?;
+        recipe.validate()?;
+        Ok(recipe)
+    }
+
+    /// Checks every value that does not need the tokenizer or the corpus.
+    ///
+    /// # Errors
+    /// [`Error::RecipeField`] naming the field.
+    pub fn validate(&self) -> Result<()> {
+        let share = |field: &str, value: f64| match (0.0..=1.0).contains(&value) {
+            true => Ok(()),
+            false => Err(Error::field(field, format!("must be from 0 to 1, not {value}"))),
+        };
+        let positive = |field: &str, value: f64| match value > 0.0 && value.is_finite() {
+            true => Ok(()),
+            false => Err(Error::field(field, format!("must be above 0, not {value}"))),
+        };
+        share("data.short_share", self.data.short_share)?;
+        share("masking.share", self.masking.share)?;
+        positive("masking.share", self.masking.share)?;
+        share("masking.replaced", self.masking.replaced)?;
+        share("masking.random", self.masking.random)?;
+        if self.masking.replaced + self.masking.random > 1.0 + 1e-9 {
+            return Err(Error::field("masking.random", "with `replaced` is more than 1"));
+        }
+        positive("masking.max_words", self.masking.max_words as f64)?;
+        self.validate_stages()?;
+        positive("optimizer.rate", self.optimizer.rate)?;
+        positive("optimizer.epsilon", self.optimizer.epsilon)?;
+        positive("optimizer.clip", self.optimizer.clip)?;
+        share("optimizer.weight_decay", self.optimizer.weight_decay)?;
+        for beta in self.optimizer.betas {
+            if !(0.0..1.0).contains(&beta) {
+                let message = format!("must be from 0 to below 1, not {beta}");
+                return Err(Error::field("optimizer.betas", message));
+            }
+        }
+        share("report.dev_share", self.report.dev_share)?;
+        positive("report.dev_examples", self.report.dev_examples as f64)?;
+        positive("report.evaluate_steps", self.report.evaluate_steps as f64)?;
+        positive("report.report_steps", self.report.report_steps as f64)?;
+        positive("report.checkpoint_minutes", self.report.checkpoint_minutes)?;
+        if self.report.dev_corpus.is_none() && self.report.dev_share == 0.0 {
+            let message = "must be above 0, or `report.dev_corpus` must name a file";
+            return Err(Error::field("report.dev_share", message));
+        }
+        Ok(())
+    }
+
+    fn validate_stages(&self) -> Result<()> {
+        if self.stage.is_empty() {
+            return Err(Error::field("stage", "needs at least one table [[stage]]"));
+        }
+        let mut units = Vec::new();
+        for (i, stage) in self.stage.iter().enumerate() {
+            let field = |name: &str| format!("stage[{i}].{name}");
+            // [CLS], [SEP], [SEP] and a word for either segment.
+            if stage.length < SPECIALS + 2 {
+                let message = format!("must be at least {}, not {}", SPECIALS + 2, stage.length);
+                return Err(Error::field(field("length"), message));
+            }
+            for (name, value) in [("batch", stage.batch), ("accumulation", stage.accumulation)] {
+                if value == 0 {
+                    return Err(Error::field(field(name), "must be at least 1"));
+                }
+            }
+            let spans = [
+                ("steps", stage.steps.map(|steps| steps as f64)),
+                ("minutes", stage.minutes),
+                ("epochs", stage.epochs),
+            ];
+            let given: Vec<(&str, f64)> =
+                spans.into_iter().filter_map(|(name, span)| Some((name, span?))).collect();
+            let [(unit, span)] = given[..] else {
+                let message = "needs exactly one of `steps`, `minutes` and `epochs`";
+                return Err(Error::field(format!("stage[{i}]"), message));
+            };
+            if !(span > 0.0 && span.is_finite()) {
+                return Err(Error::field(field(unit), format!("must be above 0, not {span}")));
+            }
+            units.push(unit);
+        }
+        if let Some(i) = units.iter().position(|unit| *unit != units[0]) {
+            let message = format!("says {}, but the first stage says {}", units[i], units[0]);
+            return Err(Error::field(format!("stage[{i}].{}", units[i]), message));
+        }
+        Ok(())
+    }
+
+    /// The model's configuration, for a vocabulary of `vocab_size` pieces.
+    ///
+    /// # Errors
+    /// The preset is unknown, the shape is impossible, or a stage is longer than the positions.
+    pub fn config(&self, vocab_size: usize) -> Result<AlbertConfig> {
+        let preset = self.model.preset.as_deref().unwrap_or("base");
+        let mut config = AlbertConfig::preset(preset).ok_or_else(|| {
+            let known = "base, large, xlarge, xxlarge, mini, tiny";
+            Error::field("model.preset", format!("`{preset}` is none of {known}"))
+        })?;
+        let model = &self.model;
+        config.architecture = Architecture::PreTraining;
+        config.vocab_size = vocab_size;
+        for (field, value) in [
+            (&mut config.embedding_size, model.embedding_size),
+            (&mut config.num_hidden_layers, model.num_hidden_layers),
+            (&mut config.num_hidden_groups, model.num_hidden_groups),
+            (&mut config.inner_group_num, model.inner_group_num),
+            (&mut config.num_attention_heads, model.num_attention_heads),
+            (&mut config.max_position_embeddings, model.max_position_embeddings),
+        ] {
+            *field = value.unwrap_or(*field);
+        }
+        if let Some(hidden_size) = model.hidden_size {
+            config.hidden_size = hidden_size;
+            config.intermediate_size = 4 * hidden_size;
+        }
+        if let Some(intermediate_size) = model.intermediate_size {
+            config.intermediate_size = intermediate_size;
+        }
+        for (field, value) in [
+            (&mut config.hidden_dropout_prob, model.hidden_dropout_prob),
+            (&mut config.attention_probs_dropout_prob, model.attention_probs_dropout_prob),
+            (&mut config.initializer_range, model.initializer_range),
+        ] {
+            *field = value.unwrap_or(*field);
+        }
+        if let Some(name) = &model.hidden_act {
+            let unknown = |error: String| Error::field("model.hidden_act", error);
+            config.hidden_act = name.parse::<Activation>().map_err(unknown)?;
+        }
+        config.validate()?;
+        for (i, stage) in self.stage.iter().enumerate() {
+            if stage.length > config.max_position_embeddings {
+                let message = format!(
+                    "is {}, but the model has {} positions",
+                    stage.length, config.max_position_embeddings
+                );
+                return Err(Error::field(format!("stage[{i}].length"), message));
+            }
+        }
+        Ok(config)
+    }
+
+    /// Whether a run that began with the recipe `was` can go on with this one.
+    ///
+    /// # Errors
+    /// [`Error::RecipeChanged`] naming the first field that differs and matters.
+    pub fn agrees_with(&self, was: &Recipe) -> Result<()> {
+        let flat = |recipe: &Recipe| {
+            let mut fields = Vec::new();
+            let value = serde_json::to_value(recipe).unwrap_or_default();
+            flatten("", &value, &mut fields);
+            fields
+        };
+        let (old, new) = (flat(was), flat(self));
+        let get = |fields: &[(String, String)], name: &str| {
+            let found = fields.iter().find(|(field, _)| field == name);
+            found.map_or("not set".into(), |(_, value)| value.clone())
+        };
+        for (field, _) in old.iter().chain(&new) {
+            let (was, now) = (get(&old, field), get(&new, field));
+            if was != now && !FREE.contains(&field.as_str()) {
+                return Err(Error::RecipeChanged { field: field.clone(), was, now });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn flatten(prefix: &str, value: &serde_json::Value, fields: &mut Vec<(String, String)>) {
+    match value {
+        serde_json::Value::Object(object) => {
+            for (key, value) in object {
+                let dot = if prefix.is_empty() { "" } else { "." };
+                flatten(&format!("{prefix}{dot}{key}"), value, fields);
+            }
+        }
+        serde_json::Value::Array(items) => {
+            for (i, value) in items.iter().enumerate() {
+                flatten(&format!("{prefix}[{i}]"), value, fields);
+            }
+        }
+        value => fields.push((prefix.into(), value.to_string())),
+    }
+}
+
+#[cfg(test)]
+#[path = "recipe_tests.rs"]
+mod tests;

@@ -1,0 +1,97 @@
+//! Every field that is wrong is named.
+
+use super::*;
+
+const GOOD: &str = r#"
+tokenizer = "tokenizer.json"
+seed = 3
+[model]
+preset = "tiny"
+[[stage]]
+length = 32
+batch = 8
+steps = 100
+[[stage]]
+length = 64
+batch = 4
+accumulation = 2
+steps = 50
+[optimizer]
+kind = "lamb"
+rate = 0.001
+"#;
+
+/// The error of the good recipe after replacing `from` by `to`.
+fn error(from: &str, to: &str) -> String {
+    assert!(GOOD.contains(from), "{from}");
+    let recipe = Recipe::parse(&GOOD.replacen(from, to, 1));
+    recipe.expect_err("a bad recipe").to_string()
+}
+
+#[test]
+fn defaults_are_the_published_ones() {
+    let recipe = Recipe::parse(GOOD).expect("a recipe");
+    let MaskingRecipe { share, max_words, replaced, random } = recipe.masking;
+    assert_eq!((share, max_words, replaced, random), (0.15, 3, 0.8, 0.1));
+    let OptimizerRecipe { weight_decay, epsilon, clip, betas, .. } = recipe.optimizer;
+    assert_eq!((weight_decay, epsilon, clip, betas), (0.01, 1e-6, 1.0, [0.9, 0.999]));
+    assert_eq!(recipe.data.short_share, 0.1);
+}
+
+#[test]
+fn mistakes_are_named() {
+    for (from, to, field) in [
+        ("rate = 0.001", "rate = 0.0", "optimizer.rate"),
+        ("rate = 0.001", "rate = nan", "optimizer.rate"),
+        ("rate = 0.001", "rate = 1e-3\nbetas = [0.9, 1.0]", "optimizer.betas"),
+        ("kind = \"lamb\"", "kind = \"sgd\"", "sgd"),
+        ("length = 32", "length = 4", "stage[0].length"),
+        ("batch = 4", "batch = 0", "stage[1].batch"),
+        ("steps = 50", "minutes = 50", "stage[1].minutes"),
+        ("steps = 50", "steps = 50\nepochs = 1.0", "stage[1]"),
+        ("steps = 50", "", "stage[1]"),
+        ("seed = 3", "seed = -3", "seed"),
+        ("seed = 3", "sead = 3", "sead"),
+        ("[optimizer]", "[masking]\nshare = 1.5\n[optimizer]", "masking.share"),
+        ("[optimizer]", "[masking]\nrandom = 0.3\n[optimizer]", "masking.random"),
+        ("[optimizer]", "[report]\ndev_share = 0\n[optimizer]", "report.dev_share"),
+        ("tokenizer = \"tokenizer.json\"", "", "tokenizer"),
+    ] {
+        let message = error(from, to);
+        assert!(message.contains(field), "{field}: {message}");
+    }
+}
+
+#[test]
+fn the_shape_comes_from_preset_overrides_and_tokenizer() {
+    let text = GOOD.replace("preset = \"tiny\"", "preset = \"tiny\"\nhidden_size = 64");
+    let config = Recipe::parse(&text).expect("a recipe").config(777).expect("a configuration");
+    assert_eq!((config.vocab_size, config.hidden_size, config.intermediate_size), (777, 64, 256));
+    assert_eq!(config.architecture, Architecture::PreTraining);
+    for (to, field) in [
+        ("preset = \"huge\"", "model.preset"),
+        ("preset = \"tiny\"\nhidden_act = \"gelo\"", "model.hidden_act"),
+        ("preset = \"tiny\"\nnum_attention_heads = 5", "num_attention_heads"),
+        ("preset = \"tiny\"\nmax_position_embeddings = 48", "stage[1].length"),
+    ] {
+        let text = GOOD.replace("preset = \"tiny\"", to);
+        let message = Recipe::parse(&text).expect("a recipe").config(777).expect_err("a mistake");
+        assert!(message.to_string().contains(field), "{field}: {message}");
+    }
+}
+
+#[test]
+fn resuming_compares_what_matters() {
+    let was = Recipe::parse(GOOD).expect("a recipe");
+    let mut now = was.clone();
+    now.tokenizer = "elsewhere/tokenizer.json".into();
+    now.report.checkpoint_minutes = 1.0;
+    now.agrees_with(&was).expect("paths and reports may differ");
+    now.stage[1].batch = 5;
+    let message = now.agrees_with(&was).expect_err("another batch").to_string();
+    assert!(message.contains("`stage[1].batch` was 4") && message.contains("is 5"), "{message}");
+    now = was.clone();
+    now.model.hidden_size = Some(64);
+    let message = now.agrees_with(&was).expect_err("another shape").to_string();
+    assert!(message.contains("`model.hidden_size` was not set"), "{message}");
+}

@@ -1,0 +1,171 @@
+//! The state of a run in one file, so that it goes on exactly where it stopped.
+//!
+//! `training/state.safetensors` holds the weights in 32 bits, both moments of every parameter
+//! and, as the file's metadata, a JSON text with everything else. It is replaced by a rename:
+//! whenever the program or the machine stops, the last whole state is there.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+use albert_checkpoint::write_atomic;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
+
+use crate::batches::Position;
+use crate::error::{Error, Result};
+use crate::metrics::Sums;
+use crate::optim::{Moments, OptimizerState};
+use crate::recipe::Recipe;
+
+/// Everything about a run that is no tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunInfo {
+    /// The layout of this file.
+    pub format: u32,
+    /// What the run was started with.
+    #[serde(with = "as_toml")]
+    pub recipe: Recipe,
+    /// The checksum of the tokenised corpus.
+    pub corpus: u64,
+    /// The checksum of the held-out corpus, or 0.
+    pub dev_corpus: u64,
+    /// The checksum of the tokenizer's file.
+    pub tokenizer: u64,
+    /// Optimiser steps taken.
+    pub step: u64,
+    /// The stage of the next batch.
+    pub stage: usize,
+    /// The next batch.
+    pub position: Position,
+    /// Time spent.
+    pub nanoseconds: u64,
+    /// Positions trained on, without padding.
+    pub tokens: u64,
+    /// What was measured since the last row of metrics.
+    pub sums: Sums,
+    /// The steps that the optimiser has counted.
+    pub optimizer_steps: u64,
+}
+
+/// The layout that this version writes.
+pub(crate) const FORMAT: u32 = 1;
+
+const KEY: &str = "albert_training";
+
+/// A run's state as read back: info, weights by name, the optimiser's moments.
+#[derive(Debug)]
+pub(crate) struct Saved {
+    pub info: RunInfo,
+    pub weights: Vec<(String, Vec<f32>)>,
+    pub optimizer: OptimizerState,
+}
+
+/// Where the state of a run in `output` lies.
+pub(crate) fn path(output: &Path) -> PathBuf {
+    output.join("training").join("state.safetensors")
+}
+
+/// Writes the state; what was there before is replaced only by a whole new one.
+pub(crate) fn save(
+    output: &Path,
+    info: &RunInfo,
+    weights: &[(String, Vec<usize>, Vec<f32>)],
+    optimizer: &OptimizerState,
+) -> Result<()> {
+    let path = path(output);
+    let bytes = |values: &[f32]| -> Vec<u8> {
+        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+    };
+    let mut data: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
+    for (name, shape, values) in weights {
+        data.insert(format!("weight/{name}"), (shape.clone(), bytes(values)));
+    }
+    for (name, moments) in &optimizer.moments {
+        for (kind, values) in [("first", &moments.first), ("second", &moments.second)] {
+            data.insert(format!("{kind}/{name}"), (vec![values.len()], bytes(values)));
+        }
+    }
+    let failed = |message: String| Error::State { path: path.clone(), message };
+    let views = data
+        .iter()
+        .map(|(name, (shape, bytes))| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|error| failed(format!("cannot be laid out: {error}")))?;
+    let json = serde_json::to_string(info).map_err(|error| failed(error.to_string()))?;
+    let metadata = Some(HashMap::from([(KEY.to_owned(), json)]));
+    let file = safetensors::serialize(views, metadata)
+        .map_err(|error| failed(format!("cannot be laid out: {error}")))?;
+    let folder = output.join("training");
+    std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
+    write_atomic(&path, &file)?;
+    Ok(())
+}
+
+/// Reads the state of the run in `output`.
+pub(crate) fn load(output: &Path) -> Result<Saved> {
+    let path = path(output);
+    let bytes = match std::fs::read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(Error::NothingToResume { path: output.to_owned() });
+        }
+        Err(error) => return Err(Error::io(&path)(error)),
+    };
+    let failed = |message: String| Error::State { path: path.clone(), message };
+    let damaged = |error: safetensors::SafeTensorError| failed(format!("is damaged: {error}"));
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+    let json = metadata.metadata().as_ref().and_then(|map| map.get(KEY)).ok_or_else(|| {
+        failed("is no state of a pretraining run".into())
+    })?;
+    let format: Format = serde_json::from_str(json).map_err(|error| failed(error.to_string()))?;
+    if format.format != FORMAT {
+        let format = format.format;
+        return Err(failed(format!("has layout {format}, this version reads {FORMAT}")));
+    }
+    let info: RunInfo = serde_json::from_str(json).map_err(|error| failed(error.to_string()))?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let mut weights = Vec::new();
+    let mut moments: BTreeMap<String, Moments> = BTreeMap::new();
+    for (name, view) in tensors.tensors() {
+        let values: Vec<f32> = view
+            .data()
+            .chunks_exact(4)
+            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+            .collect();
+        match name.split_once('/') {
+            Some(("weight", name)) => weights.push((name.to_owned(), values)),
+            Some(("first", name)) => moments.entry(name.to_owned()).or_default().first = values,
+            Some(("second", name)) => moments.entry(name.to_owned()).or_default().second = values,
+            _ => return Err(failed(format!("holds an unknown tensor `{name}`"))),
+        }
+    }
+    let optimizer = OptimizerState { steps: info.optimizer_steps, moments };
+    Ok(Saved { info, weights, optimizer })
+}
+
+#[derive(Deserialize)]
+struct Format {
+    format: u32,
+}
+
+/// A recipe as TOML text: its numbers are read back to the bit.
+mod as_toml {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::recipe::Recipe;
+
+    pub(super) fn serialize<S: Serializer>(
+        recipe: &Recipe,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        let text = toml::to_string(recipe).map_err(serde::ser::Error::custom)?;
+        serializer.serialize_str(&text)
+    }
+
+    pub(super) fn deserialize<'d, D: Deserializer<'d>>(
+        deserializer: D,
+    ) -> Result<Recipe, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        toml::from_str(&text).map_err(serde::de::Error::custom)
+    }
+}
