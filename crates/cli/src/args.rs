@@ -31,6 +31,7 @@ pub enum Command {
     /// Show version, instruction sets, threads, default model and memory
     Doctor(DoctorArgs),
     /// Train a vocabulary
+    #[cfg(feature = "train")]
     Tokenizer {
         #[command(subcommand)]
         command: TokenizerCommand,
@@ -189,12 +190,14 @@ pub struct DoctorArgs {
     pub json: bool,
 }
 
+#[cfg(feature = "train")]
 #[derive(Subcommand)]
 pub enum TokenizerCommand {
     /// Train a Unigram vocabulary from raw text and save it as tokenizer.json
     Train(TokenizerTrainArgs),
 }
 
+#[cfg(feature = "train")]
 #[derive(Args)]
 #[command(after_help = "Example:\n  albert tokenizer train --corpus book.txt --corpus news.jsonl.zst \
     --vocab-size 16000 --output my-tokenizer")]
@@ -216,6 +219,38 @@ pub struct TokenizerTrainArgs {
     pub json: bool,
 }
 
+/// Where to train.
+#[cfg(feature = "train")]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    Cpu,
+    #[cfg(feature = "cuda")]
+    Cuda(usize),
+    #[cfg(feature = "wgpu")]
+    Wgpu,
+}
+
+#[cfg(feature = "train")]
+impl std::str::FromStr for Device {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (kind, number) = text.split_once(':').unwrap_or((text, "0"));
+        let number: usize = number.parse().map_err(|_| format!("`{number}` is no device number"))?;
+        match (kind, number) {
+            ("cpu", 0) => Ok(Self::Cpu),
+            #[cfg(feature = "cuda")]
+            ("cuda", number) => Ok(Self::Cuda(number)),
+            #[cfg(feature = "wgpu")]
+            ("wgpu", 0) => Ok(Self::Wgpu),
+            ("cuda" | "wgpu", _) => {
+                Err(format!("no such device, or this program was built without `--features {kind}`"))
+            }
+            _ => Err("devices are cpu, cuda:N and wgpu".to_owned()),
+        }
+    }
+}
+
 #[cfg(feature = "train")]
 #[derive(Args)]
 #[command(after_help = "Example:\n  albert pretrain --recipe configs/tiny.toml --corpus my-text.txt \
@@ -228,18 +263,18 @@ pub struct PretrainArgs {
     /// Raw text: .txt with blank lines between documents, or JSONL; plain or .zst
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub corpus: Vec<PathBuf>,
-    /// Held-out text for the dev scores; without it, a share of the corpus is set aside
-    #[arg(long, value_name = "FILE", num_args = 1..)]
-    pub dev: Vec<PathBuf>,
+    /// A spiece.model, a tokenizer.json or a folder with either, instead of the recipe's
+    #[arg(long, value_name = "FILE|DIR")]
+    pub tokenizer: Option<PathBuf>,
     /// The folder to write; must be new or empty unless --resume
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
     /// Go on from the last checkpoint in the output folder
     #[arg(long)]
     pub resume: bool,
-    /// Where to train: cpu, or with the cargo features of these names cuda or wgpu
+    /// Where to train: cpu; cuda:N or wgpu in a program built with the cargo feature of that name
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    pub device: String,
+    pub device: Device,
     /// Threads; without it, what affinity and cgroup allow
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
@@ -255,8 +290,8 @@ pub struct ScoreArgs {
     #[command(flatten)]
     pub model: ModelArgs,
     /// Held-out raw text that the model was not trained on
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
-    pub corpus: Vec<PathBuf>,
+    #[arg(long, value_name = "FILE")]
+    pub corpus: PathBuf,
     /// Score only the first N documents
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub limit: Option<u32>,

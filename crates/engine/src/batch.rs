@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use albert_checkpoint::AlbertConfig;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, RowError};
 
 /// Rows of token ids of different lengths, laid end to end without padding.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,18 +26,9 @@ impl Batch {
     /// If the row is empty or `type_ids` has another length than `ids`. Ids are checked against a
     /// model's vocabulary when the batch is run.
     pub fn push(&mut self, ids: &[u32], type_ids: Option<&[u32]>) -> Result<()> {
-        let row = self.rows.len();
-        if ids.is_empty() {
-            return Err(Error::EmptyRow { row });
-        }
+        check_lengths(ids, type_ids)
+            .map_err(|source| Error::Row { row: self.rows.len(), source })?;
         match type_ids {
-            Some(types) if types.len() != ids.len() => {
-                return Err(Error::TypeIdsLength {
-                    row,
-                    ids: ids.len(),
-                    type_ids: types.len(),
-                });
-            }
             Some(types) => self.type_ids.extend_from_slice(types),
             None => self.type_ids.resize(self.ids.len() + ids.len(), 0),
         }
@@ -83,32 +74,43 @@ impl Batch {
     /// Whether a model of this configuration can run the batch.
     pub(crate) fn check(&self, config: &AlbertConfig) -> Result<()> {
         for (row, range) in self.rows.iter().enumerate() {
-            if range.len() > config.max_position_embeddings {
-                return Err(Error::RowTooLong {
-                    row,
-                    length: range.len(),
-                    limit: config.max_position_embeddings,
-                });
-            }
-            for (position, token) in range.clone().enumerate() {
-                if self.ids[token] as usize >= config.vocab_size {
-                    return Err(Error::IdOutsideVocabulary {
-                        row,
-                        position,
-                        id: self.ids[token],
-                        vocab_size: config.vocab_size,
-                    });
-                }
-                if self.type_ids[token] as usize >= config.type_vocab_size {
-                    return Err(Error::TypeIdOutsideRange {
-                        row,
-                        position,
-                        id: self.type_ids[token],
-                        type_vocab_size: config.type_vocab_size,
-                    });
-                }
-            }
+            check_row(config, &self.ids[range.clone()], Some(&self.type_ids[range.clone()]))
+                .map_err(|source| Error::Row { row, source })?;
         }
         Ok(())
     }
+}
+
+fn check_lengths(ids: &[u32], type_ids: Option<&[u32]>) -> Result<(), RowError> {
+    match type_ids {
+        _ if ids.is_empty() => Err(RowError::Empty),
+        Some(types) if types.len() != ids.len() => {
+            Err(RowError::TypeIdsLength { ids: ids.len(), type_ids: types.len() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a model of this configuration can run a row.
+pub(crate) fn check_row(
+    config: &AlbertConfig,
+    ids: &[u32],
+    type_ids: Option<&[u32]>,
+) -> Result<(), RowError> {
+    check_lengths(ids, type_ids)?;
+    let limit = config.max_position_embeddings;
+    if ids.len() > limit {
+        return Err(RowError::TooLong { length: ids.len(), limit });
+    }
+    let vocab_size = config.vocab_size;
+    if let Some(position) = ids.iter().position(|&id| id as usize >= vocab_size) {
+        return Err(RowError::IdOutsideVocabulary { position, id: ids[position], vocab_size });
+    }
+    let types = type_ids.unwrap_or_default();
+    let type_vocab_size = config.type_vocab_size;
+    if let Some(position) = types.iter().position(|&id| id as usize >= type_vocab_size) {
+        let id = types[position];
+        return Err(RowError::TypeIdOutsideRange { position, id, type_vocab_size });
+    }
+    Ok(())
 }

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use albert_checkpoint::{AlbertConfig, Checkpoint};
 use albert_kernels::{ThreadPool, tanh};
 
-use crate::batch::Batch;
+use crate::batch::{Batch, check_row};
 use crate::dense::Dense;
 use crate::embeddings::Embeddings;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, RowError};
 use crate::heads::Head;
 use crate::layer::{Layer, LayerWorkspace, take};
 use crate::outputs::{Outputs, What};
@@ -83,6 +83,14 @@ impl Engine {
     /// Number of threads that a forward pass runs on.
     pub fn threads(&self) -> usize {
         self.pool.threads()
+    }
+
+    /// Whether the model can run a row; [`Engine::forward`] asks the same of every row.
+    ///
+    /// # Errors
+    /// What is wrong with the row, by position.
+    pub fn check_row(&self, ids: &[u32], type_ids: Option<&[u32]>) -> Result<(), RowError> {
+        check_row(&self.config, ids, type_ids)
     }
 
     /// Runs the model on a batch and returns what was asked for.

@@ -57,5 +57,5 @@ mod outputs;
 pub use albert_checkpoint::{AlbertConfig, Checkpoint};
 pub use batch::Batch;
 pub use engine::{Engine, EngineOptions};
-pub use error::{Error, Result};
+pub use error::{Error, Result, RowError};
 pub use outputs::{Outputs, What};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use albert_engine::{Batch, Checkpoint, Engine, EngineOptions, Error, What};
+use albert_engine::{Batch, Checkpoint, Engine, EngineOptions, Error, RowError, What};
 
 fn engine() -> Engine {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/engine/pretraining");
@@ -28,15 +28,15 @@ fn message(rows: &[(&[u32], Option<&[u32]>)]) -> String {
 fn ids_and_types_the_model_does_not_have() {
     assert_eq!(
         message(&[(&[2, 3], None), (&[2, 5, 97], None)]),
-        "row 1, position 2: id 97 is outside the vocabulary of 97 pieces"
+        "row 1: position 2: id 97 is outside the vocabulary of 97 pieces"
     );
     assert_eq!(
         message(&[(&[2, 3], Some(&[0, 1])), (&[2, 5], Some(&[0, 2]))]),
-        "row 1, position 1: type id 2 is outside the model's 2 types"
+        "row 1: position 1: type id 2 is outside the model's 2 types"
     );
     assert_eq!(
         message(&[(&[u32::MAX], None)]),
-        "row 0, position 0: id 4294967295 is outside the vocabulary of 97 pieces"
+        "row 0: position 0: id 4294967295 is outside the vocabulary of 97 pieces"
     );
 }
 
@@ -44,16 +44,16 @@ fn ids_and_types_the_model_does_not_have() {
 fn rows_too_long_or_empty_or_uneven() {
     assert_eq!(
         message(&[(&[2; 40], None), (&[2; 41], None)]),
-        "row 1 has 41 tokens, the model has positions for 40"
+        "row 1: the row has 41 tokens, the model has positions for 40"
     );
     let mut batch = Batch::new();
     batch.push(&[2, 3], None).unwrap();
     assert!(matches!(
         batch.push(&[], None),
-        Err(Error::EmptyRow { row: 1 })
+        Err(Error::Row { row: 1, source: RowError::Empty })
     ));
     let error = batch.push(&[2, 3], Some(&[0])).unwrap_err().to_string();
-    assert_eq!(error, "row 1 has 2 ids but 1 type ids");
+    assert_eq!(error, "row 1: the row has 2 ids but 1 type ids");
     assert_eq!(
         (batch.rows(), batch.tokens(), batch.row(0)),
         (1, 2, 0..2),

@@ -11,6 +11,7 @@ mod pretrain;
 #[cfg(feature = "train")]
 mod score;
 mod tokenize;
+#[cfg(feature = "train")]
 mod tokenizer_train;
 mod try_it;
 
@@ -21,7 +22,9 @@ use albert_engine::{Engine, EngineOptions};
 use albert_tasks::{open, text::Tokenizer};
 use anyhow::Result;
 
-use crate::args::{Cli, Command, ModelArgs, Precision, TokenizerCommand};
+#[cfg(feature = "train")]
+use crate::args::TokenizerCommand;
+use crate::args::{Cli, Command, ModelArgs, Precision};
 
 /// Runs what the user typed.
 pub fn run(cli: Cli) -> Result<()> {
@@ -34,6 +37,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Inspect(args) => inspect::run(args),
         Command::Models(args) => models::run(args),
         Command::Doctor(args) => doctor::run(args),
+        #[cfg(feature = "train")]
         Command::Tokenizer { command: TokenizerCommand::Train(args) } => tokenizer_train::run(args),
         #[cfg(feature = "train")]
         Command::Pretrain(args) => pretrain::run(args),

@@ -2,6 +2,7 @@
 
 use albert_checkpoint::shipped_models;
 use anyhow::Result;
+use serde_json::json;
 
 use crate::args::ModelsArgs;
 use crate::output;
@@ -9,6 +10,19 @@ use crate::output;
 pub fn run(args: ModelsArgs) -> Result<()> {
     let models = shipped_models();
     if args.json {
+        let models: Vec<_> = models
+            .iter()
+            .map(|model| {
+                json!({
+                    "name": model.name,
+                    "folder": model.dir,
+                    "bytes": model.bytes,
+                    "parameters": model.parameters,
+                    "architecture": model.architecture.to_string(),
+                    "summary": model.summary,
+                })
+            })
+            .collect();
         return output::json(&models);
     }
     if models.is_empty() {

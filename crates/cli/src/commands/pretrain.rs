@@ -1,0 +1,193 @@
+//! `albert pretrain`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use albert_model::TrainingBackend;
+use albert_train::corpus::TokenisingReport;
+use albert_train::metrics::DevScores;
+use albert_train::{Outcome, PretrainOptions, Progress, Recipe, RunReport, StepReport, pretrain};
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use crate::args::{Device, PretrainArgs};
+use crate::output;
+use crate::progress::{Run, Steps, duration};
+
+pub fn run(args: PretrainArgs) -> Result<()> {
+    let mut recipe = Recipe::from_file(&args.recipe)?;
+    if let Some(tokenizer) = args.tokenizer {
+        recipe.tokenizer = tokenizer;
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let seen = stop.clone();
+    ctrlc::set_handler(move || {
+        if seen.swap(true, Ordering::SeqCst) {
+            // A second Ctrl-C: the last checkpoint on disk is whole, so leaving at once is safe.
+            std::process::exit(130);
+        }
+        eprintln!("stopping: saving a checkpoint first (once more to leave at once)");
+    })
+    .context("cannot listen for Ctrl-C")?;
+
+    let options = PretrainOptions {
+        recipe,
+        corpus: args.corpus,
+        output: args.output,
+        resume: args.resume,
+        cache: None,
+        threads: args.threads.map(usize::from),
+    };
+    let outcome = match args.device {
+        Device::Cpu => train::<albert_model::Cpu>(&options, &Default::default(), &stop, args.json),
+        #[cfg(feature = "cuda")]
+        Device::Cuda(number) => {
+            use burn::backend::{Autodiff, Cuda, cuda::CudaDevice};
+            train::<Autodiff<Cuda>>(&options, &CudaDevice::new(number), &stop, args.json)
+        }
+        #[cfg(feature = "wgpu")]
+        Device::Wgpu => {
+            use burn::backend::{Autodiff, Wgpu, wgpu::WgpuDevice};
+            train::<Autodiff<Wgpu>>(&options, &WgpuDevice::default(), &stop, args.json)
+        }
+    }?;
+    if args.json {
+        return output::json(&json!({
+            "finished": outcome.finished,
+            "steps": outcome.steps,
+            "tokens": outcome.tokens,
+            "seconds": outcome.seconds,
+            "dev": outcome.dev.as_ref().map(scores),
+            "output": options.output,
+        }));
+    }
+    let done = if outcome.finished { "done" } else { "stopped; go on with --resume" };
+    output::line(&format!(
+        "{done}: {} steps, {} tokens, {}; the model is in {}",
+        output::thousands(outcome.steps),
+        output::thousands(outcome.tokens),
+        duration(outcome.seconds),
+        options.output.display()
+    ))
+}
+
+fn train<B: TrainingBackend>(
+    options: &PretrainOptions,
+    device: &B::Device,
+    stop: &AtomicBool,
+    json: bool,
+) -> Result<Outcome> {
+    let mut shown = Shown { json, steps: Steps::new(), run: None };
+    let outcome = pretrain::<B>(options, device, stop, &mut shown);
+    shown.finish();
+    Ok(outcome?)
+}
+
+fn scores(scores: &DevScores) -> Value {
+    json!({
+        "loss": scores.loss,
+        "masked_lm_loss": scores.masked_lm_loss,
+        "masked_lm_accuracy": scores.masked_lm_accuracy,
+        "order_accuracy": scores.order_accuracy,
+    })
+}
+
+/// The run as a person or a machine sees it.
+struct Shown {
+    json: bool,
+    steps: Steps,
+    run: Option<Run>,
+}
+
+impl Shown {
+    fn event(&self, value: &Value) {
+        if self.json {
+            // A closed output must not end a training run.
+            let _ = output::json(value);
+        }
+    }
+
+    fn note(&self, text: &str) {
+        match &self.run {
+            Some(run) => run.note(text),
+            None => self.steps.note(text),
+        }
+    }
+
+    fn finish(&self) {
+        self.steps.finish();
+        if let Some(run) = &self.run {
+            run.finish();
+        }
+    }
+}
+
+impl Progress for Shown {
+    fn tokenising(&mut self, report: &TokenisingReport) {
+        self.steps.show(&format!(
+            "tokenising: {} of {}, {} documents, {} pieces",
+            output::bytes(report.bytes_read),
+            output::bytes(report.bytes_total),
+            output::thousands(report.documents),
+            output::thousands(report.pieces),
+        ));
+    }
+
+    fn begins(&mut self, report: &RunReport) {
+        self.steps.finish();
+        self.event(&json!({
+            "event": "begins",
+            "documents": report.documents,
+            "dev_documents": report.dev_documents,
+            "dropped": report.dropped,
+            "pieces": report.pieces,
+            "step": report.step,
+            "steps": report.steps,
+        }));
+        let mut text = format!(
+            "{} documents ({} pieces), {} held out",
+            output::thousands(report.documents as u64),
+            output::thousands(report.pieces as u64),
+            output::thousands(report.dev_documents as u64),
+        );
+        if report.dropped > 0 {
+            text += &format!(", {} left out as markup", output::thousands(report.dropped));
+        }
+        if report.step > 0 {
+            text += &format!("; going on from step {}", output::thousands(report.step));
+        }
+        self.note(&text);
+        self.run = Some(Run::new());
+    }
+
+    fn step(&mut self, report: &StepReport) {
+        if let Some(run) = &mut self.run {
+            let line = format!(
+                "step {} · loss {:.3} · words {:.1}% · order {:.1}% · {:.0} tokens/s · {} left",
+                output::thousands(report.step),
+                report.loss,
+                100.0 * report.masked_lm_accuracy,
+                100.0 * report.order_accuracy,
+                report.tokens_per_second,
+                duration(report.seconds_left),
+            );
+            run.show(report.done, &line);
+        }
+    }
+
+    fn evaluated(&mut self, step: u64, dev: &DevScores) {
+        self.event(&json!({ "event": "evaluated", "step": step, "dev": scores(dev) }));
+        self.note(&format!(
+            "held out, step {}: loss {:.3}, words {:.1}%, order {:.1}%",
+            output::thousands(step),
+            dev.loss,
+            100.0 * dev.masked_lm_accuracy,
+            100.0 * dev.order_accuracy
+        ));
+    }
+
+    fn saved(&mut self, step: u64, folder: &Path) {
+        self.event(&json!({ "event": "saved", "step": step, "output": folder }));
+    }
+}
