@@ -89,8 +89,12 @@ impl HostBatch {
             }
             batch.type_ids[at + row.first_segment..at + row.ids.len()].fill(1);
             batch.lengths.push(row.ids.len());
-            batch.masked_positions.extend(row.positions.iter().map(|&p| (at + p) as i32));
-            batch.masked_labels.extend(row.labels.iter().map(|&label| label as i32));
+            batch
+                .masked_positions
+                .extend(row.positions.iter().map(|&p| (at + p) as i32));
+            batch
+                .masked_labels
+                .extend(row.labels.iter().map(|&label| label as i32));
         }
         batch
     }
@@ -126,7 +130,12 @@ impl<'s> Pass<'s> {
             pass,
         );
         stream(source.seed, Purpose::Order, pass, 0).shuffle(&mut groups);
-        Pass { source, pass, groups, window: None }
+        Pass {
+            source,
+            pass,
+            groups,
+            window: None,
+        }
     }
 
     /// Keeps no more than `examples` of the examples.
@@ -143,7 +152,11 @@ impl<'s> Pass<'s> {
     /// The number of batches.
     pub fn batches(&self) -> u64 {
         let full = self.groups.len() / self.source.rows;
-        (if full == 0 { usize::from(!self.groups.is_empty()) } else { full }) as u64
+        (if full == 0 {
+            usize::from(!self.groups.is_empty())
+        } else {
+            full
+        }) as u64
     }
 
     /// Batch `batch` of the pass.
@@ -152,19 +165,28 @@ impl<'s> Pass<'s> {
     /// If `batch` is not below [`Pass::batches`].
     pub fn batch(&mut self, batch: u64) -> HostBatch {
         let number = batch as usize / WINDOW;
-        if self.window.as_ref().is_none_or(|(sorted, _)| *sorted != number) {
+        if self
+            .window
+            .as_ref()
+            .is_none_or(|(sorted, _)| *sorted != number)
+        {
             self.window = Some((number, self.sort_window(number)));
         }
         let groups = match &self.window {
             Some((_, batches)) => &batches[batch as usize % WINDOW],
             None => unreachable!("the window was sorted above"),
         };
-        let rows: Vec<(MaskedRow, i32)> =
-            groups.iter().map(|group| example(self.source, self.pass, group)).collect();
+        let rows: Vec<(MaskedRow, i32)> = groups
+            .iter()
+            .map(|group| example(self.source, self.pass, group))
+            .collect();
         let (rows, order_labels): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
         HostBatch {
             examples: groups.iter().map(|group| group.sentence).collect(),
-            position: Position { pass: self.pass, batch },
+            position: Position {
+                pass: self.pass,
+                batch,
+            },
             ..HostBatch::new(&rows, order_labels, self.source.vocabulary.pad)
         }
     }
@@ -177,8 +199,13 @@ impl<'s> Pass<'s> {
         let mut window = self.groups[from..to].to_vec();
         window.sort_by_key(|group| (group.pieces, group.sentence));
         let mut batches: Vec<Vec<Group>> = window.chunks(rows).map(<[Group]>::to_vec).collect();
-        stream(self.source.seed, Purpose::Order, self.pass, 1 + number as u64)
-            .shuffle(&mut batches);
+        stream(
+            self.source.seed,
+            Purpose::Order,
+            self.pass,
+            1 + number as u64,
+        )
+        .shuffle(&mut batches);
         batches
     }
 }
@@ -186,7 +213,13 @@ impl<'s> Pass<'s> {
 fn example(source: &BatchSource, pass: u64, group: &Group) -> (MaskedRow, i32) {
     let mut random = stream(source.seed, Purpose::Example, pass, group.sentence.into());
     let pair = pair(&source.corpus, &source.vocabulary, group, &mut random);
-    let row = mask_pair(&pair.a, &pair.b, &source.vocabulary, &source.masks, &mut random);
+    let row = mask_pair(
+        &pair.a,
+        &pair.b,
+        &source.vocabulary,
+        &source.masks,
+        &mut random,
+    );
     debug_assert!(row.ids.len() <= source.pairs.length.max(SPECIALS + 1));
     (row, i32::from(pair.swapped))
 }
@@ -196,7 +229,10 @@ fn example(source: &BatchSource, pass: u64, group: &Group) -> (MaskedRow, i32) {
 pub fn prepare(source: BatchSource, position: Position) -> Receiver<HostBatch> {
     let (sender, receiver) = sync_channel(AHEAD);
     std::thread::spawn(move || {
-        let Position { mut pass, mut batch } = position;
+        let Position {
+            mut pass,
+            mut batch,
+        } = position;
         loop {
             let mut plan = Pass::new(&source, pass);
             if plan.batches() == 0 {
@@ -227,8 +263,16 @@ mod tests {
             documents: Arc::new((0..corpus.documents() as u32).collect()),
             corpus: Arc::new(corpus),
             vocabulary: Arc::new(toy(400)),
-            pairs: PairRules { length: 64, short_share: 0.1 },
-            masks: MaskRules { share: 0.15, max_words: 3, replaced: 0.8, random: 0.1 },
+            pairs: PairRules {
+                length: 64,
+                short_share: 0.1,
+            },
+            masks: MaskRules {
+                share: 0.15,
+                max_words: 3,
+                replaced: 0.8,
+                random: 0.1,
+            },
             rows,
             seed: 5,
         }
@@ -250,15 +294,24 @@ mod tests {
         assert_eq!(seen.len(), pass.examples() / 8 * 8);
         seen.sort_unstable();
         seen.dedup();
-        assert_eq!(seen.len(), pass.examples() / 8 * 8, "no example comes twice");
-        assert!(tokens as f64 > 0.93 * positions as f64, "{tokens} of {positions}");
+        assert_eq!(
+            seen.len(),
+            pass.examples() / 8 * 8,
+            "no example comes twice"
+        );
+        assert!(
+            tokens as f64 > 0.93 * positions as f64,
+            "{tokens} of {positions}"
+        );
     }
 
     #[test]
     fn any_batch_can_be_had_without_those_before() {
         let source = source(4);
-        let all: Vec<HostBatch> =
-            prepare(source.clone(), Position::default()).into_iter().take(700).collect();
+        let all: Vec<HostBatch> = prepare(source.clone(), Position::default())
+            .into_iter()
+            .take(700)
+            .collect();
         let passes = all.last().map(|batch| batch.position.pass);
         assert!(passes >= Some(1), "more than one pass is compared");
         for start in [1, 70, 650] {

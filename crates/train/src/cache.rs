@@ -83,20 +83,28 @@ pub(crate) fn write(path: &Path, key: u64, corpus: &Corpus) -> Result<()> {
             file.write_all(&word.to_le_bytes())?;
         }
         match &corpus.pieces {
-            Pieces::Narrow(pieces) => {
-                pieces.iter().try_for_each(|id| file.write_all(&id.to_le_bytes()))?
-            }
-            Pieces::Wide(pieces) => {
-                pieces.iter().try_for_each(|id| file.write_all(&id.to_le_bytes()))?
-            }
+            Pieces::Narrow(pieces) => pieces
+                .iter()
+                .try_for_each(|id| file.write_all(&id.to_le_bytes()))?,
+            Pieces::Wide(pieces) => pieces
+                .iter()
+                .try_for_each(|id| file.write_all(&id.to_le_bytes()))?,
         }
-        corpus.sentence_ends.iter().try_for_each(|end| file.write_all(&end.to_le_bytes()))?;
-        corpus.document_ends.iter().try_for_each(|end| file.write_all(&end.to_le_bytes()))?;
+        corpus
+            .sentence_ends
+            .iter()
+            .try_for_each(|end| file.write_all(&end.to_le_bytes()))?;
+        corpus
+            .document_ends
+            .iter()
+            .try_for_each(|end| file.write_all(&end.to_le_bytes()))?;
         file.flush()?;
         file.get_ref().sync_all()
     };
     save().map_err(Error::io(path))?;
-    temporary.persist(path).map_err(|error| Error::io(path)(error.error))?;
+    temporary
+        .persist(path)
+        .map_err(|error| Error::io(path)(error.error))?;
     Ok(())
 }
 
@@ -113,7 +121,15 @@ pub(crate) fn read(path: &Path, key: u64) -> Option<Corpus> {
         file.read_exact(&mut bytes).ok()?;
         *word = u64::from_le_bytes(bytes);
     }
-    let [found, width, dropped, pieces, sentences, documents, checksum] = header;
+    let [
+        found,
+        width,
+        dropped,
+        pieces,
+        sentences,
+        documents,
+        checksum,
+    ] = header;
     let body = pieces
         .checked_mul(width)?
         .checked_add(sentences.checked_mul(8)?)?

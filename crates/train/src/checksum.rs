@@ -72,7 +72,9 @@ mod tests {
             sum.finish()
         };
         // Longer than the buffer, and no multiple of a word.
-        let mut content: Vec<u8> = (0..3_000_001u32).map(|i| (i.wrapping_mul(i) >> 7) as u8).collect();
+        let mut content: Vec<u8> = (0..3_000_001u32)
+            .map(|i| (i.wrapping_mul(i) >> 7) as u8)
+            .collect();
         let whole = sum(&content);
         assert_eq!(whole, sum(&content));
         assert_ne!(whole, sum(&content[1..]));

@@ -58,7 +58,11 @@ impl Corpus {
     pub fn new(vocab_size: usize) -> Corpus {
         let narrow = vocab_size <= 1 << 16;
         Corpus {
-            pieces: if narrow { Pieces::Narrow(Vec::new()) } else { Pieces::Wide(Vec::new()) },
+            pieces: if narrow {
+                Pieces::Narrow(Vec::new())
+            } else {
+                Pieces::Wide(Vec::new())
+            },
             sentence_ends: Vec::new(),
             document_ends: Vec::new(),
             dropped: 0,
@@ -106,7 +110,11 @@ impl Corpus {
 
     /// The sentences of a document.
     pub fn document(&self, document: usize) -> std::ops::Range<usize> {
-        let start = if document == 0 { 0 } else { self.document_ends[document - 1] as usize };
+        let start = if document == 0 {
+            0
+        } else {
+            self.document_ends[document - 1] as usize
+        };
         start..self.document_ends[document] as usize
     }
 
@@ -136,12 +144,18 @@ impl Corpus {
             Pieces::Wide(pieces) => pieces.iter().for_each(|&id| sum.word(id.into())),
         }
         self.sentence_ends.iter().for_each(|&end| sum.word(end));
-        self.document_ends.iter().for_each(|&end| sum.word(end.into()));
+        self.document_ends
+            .iter()
+            .for_each(|&end| sum.word(end.into()));
         sum.finish()
     }
 
     fn sentence_start(&self, sentence: usize) -> u64 {
-        if sentence == 0 { 0 } else { self.sentence_ends[sentence - 1] }
+        if sentence == 0 {
+            0
+        } else {
+            self.sentence_ends[sentence - 1]
+        }
     }
 
     /// Reads and tokenises corpus files on `threads` threads. `report` is called about every
@@ -157,7 +171,10 @@ impl Corpus {
         report: &mut dyn FnMut(TokenisingReport) -> Result<()>,
     ) -> Result<Corpus> {
         let mut corpus = Corpus::new(tokenizer.vocab_size());
-        let bytes_total = paths.iter().map(|path| file_len(path)).sum::<Result<u64>>()?;
+        let bytes_total = paths
+            .iter()
+            .map(|path| file_len(path))
+            .sum::<Result<u64>>()?;
         let mut bytes_before = 0;
         for path in paths {
             let mut documents = Documents::open(path)?;
@@ -169,7 +186,9 @@ impl Corpus {
                     && limits.max_documents.is_none_or(|max| taken < max)
                     && limits.max_bytes.is_none_or(|max| bytes < max)
                 {
-                    let Some(document) = documents.next() else { break };
+                    let Some(document) = documents.next() else {
+                        break;
+                    };
                     let document = document?;
                     if limits.drop_markup && document.is_markup() {
                         corpus.dropped += 1;
@@ -196,7 +215,9 @@ impl Corpus {
             bytes_before += file_len(path)?;
         }
         if corpus.documents() == 0 {
-            return Err(Error::EmptyCorpus { paths: paths.to_vec() });
+            return Err(Error::EmptyCorpus {
+                paths: paths.to_vec(),
+            });
         }
         Ok(corpus)
     }
@@ -225,7 +246,9 @@ fn tokenise_block(
             scope.spawn(|| {
                 loop {
                     let i = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(paragraph) = paragraphs.get(i) else { break };
+                    let Some(paragraph) = paragraphs.get(i) else {
+                        break;
+                    };
                     let _ = results[i].set(tokenise_paragraph(paragraph, tokenizer));
                 }
             });
@@ -261,7 +284,10 @@ mod tests {
         corpus.push(&[vec![10, 11], vec![], vec![12]]);
         corpus.push(&[vec![]]);
         corpus.push(&[vec![13, 14, 15]]);
-        assert_eq!((corpus.documents(), corpus.sentences(), corpus.pieces()), (2, 3, 6));
+        assert_eq!(
+            (corpus.documents(), corpus.sentences(), corpus.pieces()),
+            (2, 3, 6)
+        );
         assert_eq!((corpus.document(0), corpus.document(1)), (0..2, 2..3));
         assert_eq!(corpus.sentence_pieces(0..2), [10, 11, 12]);
         assert_eq!(corpus.sentence_pieces(2..3), [13, 14, 15]);

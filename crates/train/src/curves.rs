@@ -23,15 +23,21 @@ type Of = fn(&Row) -> Option<f64>;
 /// Draws the rows: training in blue, held-out text in orange.
 pub fn svg(title: &str, rows: &[Row]) -> String {
     let panels: [(&str, Of, Of); 3] = [
-        ("masked-LM loss (nats)", |row| Some(row.masked_lm_loss), |row| {
-            Some(row.dev?.masked_lm_loss)
-        }),
-        ("masked-LM accuracy", |row| Some(row.masked_lm_accuracy), |row| {
-            Some(row.dev?.masked_lm_accuracy)
-        }),
-        ("sentence-order accuracy", |row| Some(row.order_accuracy), |row| {
-            Some(row.dev?.order_accuracy)
-        }),
+        (
+            "masked-LM loss (nats)",
+            |row| Some(row.masked_lm_loss),
+            |row| Some(row.dev?.masked_lm_loss),
+        ),
+        (
+            "masked-LM accuracy",
+            |row| Some(row.masked_lm_accuracy),
+            |row| Some(row.dev?.masked_lm_accuracy),
+        ),
+        (
+            "sentence-order accuracy",
+            |row| Some(row.order_accuracy),
+            |row| Some(row.dev?.order_accuracy),
+        ),
     ];
     let height = TOP + panels.len() as f64 * (PANEL + GAP);
     let mut svg = format!(
@@ -39,7 +45,11 @@ pub fn svg(title: &str, rows: &[Row]) -> String {
          width=\"{WIDTH}\" height=\"{height}\" font-family=\"system-ui, sans-serif\" \
          font-size=\"12\" fill=\"#333\">\n<rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n"
     );
-    let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"22\" font-size=\"15\">{}</text>", escaped(title));
+    let _ = writeln!(
+        svg,
+        "<text x=\"{LEFT}\" y=\"22\" font-size=\"15\">{}</text>",
+        escaped(title)
+    );
     for (x, colour, name) in [
         (WIDTH - 220.0, TRAINING, "training"),
         (WIDTH - 120.0, HELD_OUT, "held out"),
@@ -65,7 +75,12 @@ pub fn svg(title: &str, rows: &[Row]) -> String {
 }
 
 fn points(rows: &[Row], of: Of) -> Vec<(f64, f64)> {
-    let finite = |row: &Row| Some((row.tokens as f64, of(row).filter(|value| value.is_finite())?));
+    let finite = |row: &Row| {
+        Some((
+            row.tokens as f64,
+            of(row).filter(|value| value.is_finite())?,
+        ))
+    };
     rows.iter().filter_map(finite).collect()
 }
 
@@ -73,10 +88,15 @@ fn points(rows: &[Row], of: Of) -> Vec<(f64, f64)> {
 fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let mean = |some: &[(f64, f64)]| {
         let n = some.len() as f64;
-        let sum = some.iter().fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
+        let sum = some
+            .iter()
+            .fold((0.0, 0.0), |sum, point| (sum.0 + point.0, sum.1 + point.1));
         (sum.0 / n, sum.1 / n)
     };
-    points.chunks(points.len().div_ceil(POINTS).max(1)).map(mean).collect()
+    points
+        .chunks(points.len().div_ceil(POINTS).max(1))
+        .map(mean)
+        .collect()
 }
 
 fn panel(
@@ -86,14 +106,25 @@ fn panel(
     tokens: f64,
     lines: &[(Vec<(f64, f64)>, &str, f64)],
 ) {
-    let values = || lines.iter().flat_map(|(points, ..)| points.iter().map(|point| point.1));
+    let values = || {
+        lines
+            .iter()
+            .flat_map(|(points, ..)| points.iter().map(|point| point.1))
+    };
     let (low, high) = values().fold((f64::MAX, f64::MIN), |(l, h), v| (l.min(v), h.max(v)));
     let (low, high) = if low <= high { (low, high) } else { (0.0, 1.0) };
     let step = round_step((high - low).max(1e-3) / 4.0);
-    let (low, high) = ((low / step).floor() * step, ((high / step).ceil() * step).max(low + step));
+    let (low, high) = (
+        (low / step).floor() * step,
+        ((high / step).ceil() * step).max(low + step),
+    );
     let x = |at: f64| LEFT + at / tokens * (WIDTH - LEFT - RIGHT);
     let y = |value: f64| top + PANEL - (value - low) / (high - low) * PANEL;
-    let _ = writeln!(svg, "<text x=\"{LEFT}\" y=\"{}\" fill=\"#555\">{name}</text>", top - 6.0);
+    let _ = writeln!(
+        svg,
+        "<text x=\"{LEFT}\" y=\"{}\" fill=\"#555\">{name}</text>",
+        top - 6.0
+    );
     let ticks = ((high - low) / step).round() as usize;
     let digits = (-step.log10().floor()).max(0.0) as usize;
     for tick in 0..=ticks {
@@ -122,7 +153,13 @@ fn panel(
     for (points, colour, width) in lines {
         let mut path = String::new();
         for (i, &(at, value)) in points.iter().enumerate() {
-            let _ = write!(path, "{}{:.1} {:.1}", if i == 0 { 'M' } else { 'L' }, x(at), y(value));
+            let _ = write!(
+                path,
+                "{}{:.1} {:.1}",
+                if i == 0 { 'M' } else { 'L' },
+                x(at),
+                y(value)
+            );
         }
         let _ = writeln!(
             svg,
@@ -135,7 +172,9 @@ fn panel(
 /// The next of 1, 2 and 5 times a power of ten.
 fn round_step(step: f64) -> f64 {
     let power = 10f64.powf(step.log10().floor());
-    let factor = [1.0, 2.0, 5.0].into_iter().find(|factor| factor * power >= step * 0.999);
+    let factor = [1.0, 2.0, 5.0]
+        .into_iter()
+        .find(|factor| factor * power >= step * 0.999);
     factor.unwrap_or(10.0) * power
 }
 
@@ -156,7 +195,9 @@ fn short(value: f64) -> String {
 }
 
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 #[cfg(test)]
@@ -177,7 +218,11 @@ mod tests {
         let picture = svg("mini & more", &rows);
         assert!(picture.starts_with("<svg") && picture.ends_with("</svg>\n"));
         assert!(picture.contains("mini &amp; more"));
-        assert!(picture.contains(">20M<") && picture.len() < 60_000, "{}", picture.len());
+        assert!(
+            picture.contains(">20M<") && picture.len() < 60_000,
+            "{}",
+            picture.len()
+        );
         assert!(!picture.contains("NaN") && !picture.contains("inf"));
     }
 

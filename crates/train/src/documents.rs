@@ -26,12 +26,18 @@ impl Document {
     /// Whether the text is full of what was left over of HTML or wiki markup: three marks or
     /// more, and one or more in every 5,000 bytes.
     pub fn is_markup(&self) -> bool {
-        const MARKS: [&str; 11] =
-            ["{{", "}}", "[[", "]]", "{|", "|}", "||", "<ref", "<br", "style=", "&nbsp;"];
+        const MARKS: [&str; 11] = [
+            "{{", "}}", "[[", "]]", "{|", "|}", "||", "<ref", "<br", "style=", "&nbsp;",
+        ];
         let marks: usize = self
             .paragraphs
             .iter()
-            .map(|text| MARKS.iter().map(|mark| text.matches(mark).count()).sum::<usize>())
+            .map(|text| {
+                MARKS
+                    .iter()
+                    .map(|mark| text.matches(mark).count())
+                    .sum::<usize>()
+            })
             .sum();
         marks >= 3 && marks * 5000 >= self.bytes()
     }
@@ -65,15 +71,24 @@ impl Documents {
     /// # Errors
     /// The file cannot be opened, or its name tells no known kind.
     pub fn open(path: &Path) -> Result<Documents> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        let name = path
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .to_lowercase();
         let kind = name.strip_suffix(".zst").unwrap_or(&name);
         let json = kind.ends_with(".jsonl");
         if !json && !kind.ends_with(".txt") {
-            return Err(Error::UnknownCorpus { path: path.to_owned() });
+            return Err(Error::UnknownCorpus {
+                path: path.to_owned(),
+            });
         }
         let file = File::open(path).map_err(Error::io(path))?;
         let read = Arc::new(AtomicU64::new(0));
-        let mut counted = BufReader::new(Counted { inner: file, count: read.clone() });
+        let mut counted = BufReader::new(Counted {
+            inner: file,
+            count: read.clone(),
+        });
         let head = counted.fill_buf().map_err(Error::io(path))?;
         let reader: Box<dyn BufRead + Send> = if head.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
             let decoder =
@@ -82,7 +97,14 @@ impl Documents {
         } else {
             Box::new(counted)
         };
-        Ok(Documents { path: path.to_owned(), reader, read, json, line: 0, finished: false })
+        Ok(Documents {
+            path: path.to_owned(),
+            reader,
+            read,
+            json,
+            line: 0,
+            finished: false,
+        })
     }
 
     /// Bytes of the file (packed, if it is) that were read so far.
@@ -94,13 +116,14 @@ impl Documents {
     fn next_line(&mut self) -> Result<Option<String>> {
         let mut bytes = Vec::new();
         self.line += 1;
-        let read = self.reader.read_until(b'\n', &mut bytes).map_err(|source| {
-            Error::CorpusLine {
+        let read = self
+            .reader
+            .read_until(b'\n', &mut bytes)
+            .map_err(|source| Error::CorpusLine {
                 path: self.path.clone(),
                 line: self.line,
                 message: format!("cannot be read: {source}"),
-            }
-        })?;
+            })?;
         if read == 0 {
             return Ok(None);
         }
@@ -115,13 +138,18 @@ impl Documents {
         }
         match String::from_utf8(bytes) {
             Ok(line) => Ok(Some(line)),
-            Err(_) => Err(Error::NotUtf8 { path: self.path.clone(), line: self.line }),
+            Err(_) => Err(Error::NotUtf8 {
+                path: self.path.clone(),
+                line: self.line,
+            }),
         }
     }
 
     fn next_json(&mut self) -> Result<Option<Document>> {
         loop {
-            let Some(line) = self.next_line()? else { return Ok(None) };
+            let Some(line) = self.next_line()? else {
+                return Ok(None);
+            };
             if line.trim().is_empty() {
                 continue;
             }
@@ -133,7 +161,9 @@ impl Documents {
                     return Err(self.bad("has neither `paragraphs` nor `text`"));
                 }
             };
-            let document = Document { paragraphs: without_blank(paragraphs) };
+            let document = Document {
+                paragraphs: without_blank(paragraphs),
+            };
             if !document.paragraphs.is_empty() {
                 return Ok(Some(document));
             }
@@ -148,7 +178,11 @@ impl Documents {
                 Some(line) if !line.trim().is_empty() => lines.push(line.trim().to_owned()),
                 None if lines.is_empty() => return Ok(None),
                 _ if lines.is_empty() => continue,
-                _ => return Ok(Some(Document { paragraphs: unwrapped(lines) })),
+                _ => {
+                    return Ok(Some(Document {
+                        paragraphs: unwrapped(lines),
+                    }));
+                }
             }
         }
     }
@@ -169,7 +203,11 @@ impl Iterator for Documents {
         if self.finished {
             return None;
         }
-        let next = if self.json { self.next_json() } else { self.next_text() };
+        let next = if self.json {
+            self.next_json()
+        } else {
+            self.next_text()
+        };
         self.finished = !matches!(next, Ok(Some(_)));
         next.transpose()
     }
@@ -225,13 +263,17 @@ mod tests {
     fn file(name: &str, bytes: &[u8]) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join(name);
-        File::create(&path).and_then(|mut file| file.write_all(bytes)).expect("a written file");
+        File::create(&path)
+            .and_then(|mut file| file.write_all(bytes))
+            .expect("a written file");
         (dir, path)
     }
 
     fn read(name: &str, bytes: &[u8]) -> Result<Vec<Vec<String>>> {
         let (_dir, path) = file(name, bytes);
-        Documents::open(&path)?.map(|document| Ok(document?.paragraphs)).collect()
+        Documents::open(&path)?
+            .map(|document| Ok(document?.paragraphs))
+            .collect()
     }
 
     #[test]
@@ -256,16 +298,18 @@ mod tests {
     fn json_rows_of_both_kinds_packed_or_not() {
         let rows = "{\"title\":\"T\",\"paragraphs\":[\"a\",\" \",\"b\"]}\n\n{\"text\":\"c\\n\\nd\"}\n{\"text\":\" \"}\n";
         let expected = [["a", "b"], ["c", "d"]];
-        assert_eq!(read("a.jsonl", rows.as_bytes()).expect("documents"), expected);
+        assert_eq!(
+            read("a.jsonl", rows.as_bytes()).expect("documents"),
+            expected
+        );
         let packed = zstd::encode_all(rows.as_bytes(), 1).expect("packed rows");
         assert_eq!(read("a.jsonl.zst", &packed).expect("documents"), expected);
     }
 
     #[test]
     fn errors_name_file_and_line() {
-        let message = |name: &str, bytes: &[u8]| {
-            read(name, bytes).expect_err("a bad corpus").to_string()
-        };
+        let message =
+            |name: &str, bytes: &[u8]| read(name, bytes).expect_err("a bad corpus").to_string();
         assert!(message("a.txt", b"good\nb\xffd\n").ends_with("a.txt: line 2 is not UTF-8"));
         assert!(message("a.jsonl", b"{\"text\":\"a\"}\n{\"text\"").contains("a.jsonl: line 2: "));
         assert!(message("a.jsonl", b"{\"body\":\"a\"}").contains("line 1: has neither"));
@@ -278,7 +322,9 @@ mod tests {
 
     #[test]
     fn markup_is_recognised() {
-        let document = |text: &str| Document { paragraphs: vec![text.into()] };
+        let document = |text: &str| Document {
+            paragraphs: vec![text.into()],
+        };
         assert!(document("{| style=x || [[File:a]] <br>").is_markup());
         assert!(!document("See [[it]] once.").is_markup());
     }

@@ -90,7 +90,9 @@ pub enum Error {
         message: String,
     },
     /// The recipe now given differs from the one that the run was started with.
-    #[error("cannot resume: the recipe's `{field}` was {was} when the run began and is {now} now; resume with the old recipe, or start a new run (`start_from` takes over the weights)")]
+    #[error(
+        "cannot resume: the recipe's `{field}` was {was} when the run began and is {now} now; resume with the old recipe, or start a new run (`start_from` takes over the weights)"
+    )]
     RecipeChanged {
         /// The field, as `table.key`.
         field: String,
@@ -100,7 +102,9 @@ pub enum Error {
         now: String,
     },
     /// The corpus or the tokenizer differs from what the run was started with.
-    #[error("cannot resume: the {what} is not the one that the run began with (checksum {was:016x}, now {now:016x})")]
+    #[error(
+        "cannot resume: the {what} is not the one that the run began with (checksum {was:016x}, now {now:016x})"
+    )]
     InputChanged {
         /// `corpus` or `tokenizer`.
         what: &'static str,
@@ -110,7 +114,10 @@ pub enum Error {
         now: u64,
     },
     /// A loss or gradient that is no number: training stopped before it could spoil the weights.
-    #[error("{what} is {value} at step {step} (pass {pass}, batch {batch}; examples {}): the weights before this step are in the last checkpoint; a lower rate or a longer warm-up usually helps", list(examples))]
+    #[error(
+        "{what} is {value} at step {step} (pass {pass}, batch {batch}; examples {}): the weights before this step are in the last checkpoint; a lower rate or a longer warm-up usually helps",
+        list(examples)
+    )]
     NotFinite {
         /// `loss` or `gradient norm`.
         what: &'static str,
@@ -141,7 +148,9 @@ pub enum Error {
     #[error(transparent)]
     Engine(#[from] albert_tasks::engine::Error),
     /// The model at hand lacks a head that scoring needs.
-    #[error("scoring needs a checkpoint with the masked-LM and the sentence-order head, not {architecture}")]
+    #[error(
+        "scoring needs a checkpoint with the masked-LM and the sentence-order head, not {architecture}"
+    )]
     NoHeads {
         /// The checkpoint's architecture.
         architecture: String,
@@ -157,12 +166,18 @@ impl Error {
 
     /// An [`Error::RecipeField`].
     pub(crate) fn field(field: impl Into<String>, message: impl Into<String>) -> Error {
-        Error::RecipeField { field: field.into(), message: message.into() }
+        Error::RecipeField {
+            field: field.into(),
+            message: message.into(),
+        }
     }
 }
 
 fn names(paths: &[PathBuf]) -> String {
-    let names: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    let names: Vec<String> = paths
+        .iter()
+        .map(|path| path.display().to_string())
+        .collect();
     names.join(", ")
 }
 

@@ -27,7 +27,13 @@ pub(crate) fn to_device<B: Backend>(batch: &HostBatch, device: &B::Device) -> Pr
 /// How many rows of `logits` (`[items, classes]`) are greatest at their label (`[items]`).
 pub(crate) fn right<B: Backend>(logits: Tensor<B, 2>, labels: Tensor<B, 1, Int>) -> u64 {
     let guesses = logits.argmax(1).flatten::<1>(0, 1);
-    guesses.equal(labels).int().sum().into_data().iter::<i64>().sum::<i64>() as u64
+    guesses
+        .equal(labels)
+        .int()
+        .sum()
+        .into_data()
+        .iter::<i64>()
+        .sum::<i64>() as u64
 }
 
 /// The number in a tensor `[1]`.
@@ -46,14 +52,20 @@ impl DevSet {
     /// as `score` does, so that the curve foretells the score.
     pub(crate) fn new(source: &BatchSource, examples: usize) -> DevSet {
         let mut source = source.clone();
-        source.masks =
-            MaskRules { max_words: 1, replaced: 1.0, random: 0.0, share: source.masks.share };
+        source.masks = MaskRules {
+            max_words: 1,
+            replaced: 1.0,
+            random: 0.0,
+            share: source.masks.share,
+        };
         source.pairs.short_share = 0.0;
         source.rows = source.rows.min(examples);
         // Pass numbers of training count from 0 and never come near this one.
         let mut pass = Pass::new(&source, u64::MAX);
         pass.truncate(examples);
-        DevSet { batches: (0..pass.batches()).map(|batch| pass.batch(batch)).collect() }
+        DevSet {
+            batches: (0..pass.batches()).map(|batch| pass.batch(batch)).collect(),
+        }
     }
 
     /// How many pairs there are.

@@ -97,19 +97,16 @@ fn draw_target(rules: &PairRules, random: &mut impl Random) -> usize {
 }
 
 /// Takes sentences that fit the target from one end of `rest`: at least two, if there are two.
-fn take(
-    corpus: &Corpus,
-    rest: &mut Range<usize>,
-    backward: bool,
-    target: usize,
-) -> Range<usize> {
+fn take(corpus: &Corpus, rest: &mut Range<usize>, backward: bool, target: usize) -> Range<usize> {
     let len = |i: usize| {
-        corpus.sentence_len(if backward { rest.end - 1 - i } else { rest.start + i })
+        corpus.sentence_len(if backward {
+            rest.end - 1 - i
+        } else {
+            rest.start + i
+        })
     };
     let (mut count, mut pieces) = (0, 0);
-    while count < rest.len().min(u16::MAX.into())
-        && (count == 0 || pieces + len(count) <= target)
-    {
+    while count < rest.len().min(u16::MAX.into()) && (count == 0 || pieces + len(count) <= target) {
         pieces += len(count);
         count += 1;
     }
@@ -139,9 +136,14 @@ fn group(
         pieces: pieces.min(target) as u16,
     };
     let words = |sentence: usize| {
-        vocabulary.word_starts(&corpus.sentence_pieces(sentence..sentence + 1)).len()
+        vocabulary
+            .word_starts(&corpus.sentence_pieces(sentence..sentence + 1))
+            .len()
     };
-    let pieces = taken.clone().map(|sentence| corpus.sentence_len(sentence)).sum();
+    let pieces = taken
+        .clone()
+        .map(|sentence| corpus.sentence_len(sentence))
+        .sum();
     if taken.len() > 1 && pieces <= target {
         return Some(of(taken, pieces));
     }
@@ -167,7 +169,10 @@ pub fn pair(
     let first = group.sentence as usize;
     let sentences = first..first + usize::from(group.count);
     let target = usize::from(group.target);
-    let whole = sentences.clone().map(|sentence| corpus.sentence_len(sentence)).sum::<usize>();
+    let whole = sentences
+        .clone()
+        .map(|sentence| corpus.sentence_len(sentence))
+        .sum::<usize>();
     let cut = group.count == 1 || whole > target;
     let (a, b) = match group.count {
         1 => {
@@ -190,7 +195,10 @@ pub fn pair(
         }
         count => {
             let middle = first + 1 + random.below(usize::from(count) - 1);
-            (corpus.sentence_pieces(first..middle), corpus.sentence_pieces(middle..sentences.end))
+            (
+                corpus.sentence_pieces(first..middle),
+                corpus.sentence_pieces(middle..sentences.end),
+            )
         }
     };
     let swapped = random.coin();
@@ -221,7 +229,10 @@ impl Inside {
         let (from, to) = (inner[0], inner[inner.len() - 1]);
         Inside {
             pieces: pieces[from..to].to_vec(),
-            starts: inner[..inner.len() - 1].iter().map(|start| start - from).collect(),
+            starts: inner[..inner.len() - 1]
+                .iter()
+                .map(|start| start - from)
+                .collect(),
         }
     }
 

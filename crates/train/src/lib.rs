@@ -29,7 +29,7 @@
 //! # let line = |i: u32| format!("The cat number {i} sat on mat {}. It was a good cat. It slept there.", i % 7);
 //! # let text: Vec<String> = (0..60).map(line).collect();
 //! # std::fs::write(home.join("corpus.txt"), text.join("\n\n"))?;
-//! # let options = UnigramOptions { vocab_size: 60, ..UnigramOptions::default() };
+//! # let options = UnigramOptions { vocab_size: 44, ..UnigramOptions::default() };
 //! # train_unigram(text.into_iter(), &options, &mut |_| {})?.save(home)?;
 //!
 //! let recipe = Recipe::parse(&format!(

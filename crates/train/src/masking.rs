@@ -70,14 +70,24 @@ pub fn mask_pair(
             }
         }
     }
-    MaskedRow { ids, first_segment, positions, labels }
+    MaskedRow {
+        ids,
+        first_segment,
+        positions,
+        labels,
+    }
 }
 
 /// The first and the past-the-last position of every word of a segment that begins at `offset`.
 fn word_spans(pieces: &[u32], offset: usize, vocabulary: &Vocabulary) -> Vec<(usize, usize)> {
     let starts = vocabulary.word_starts(pieces);
     let ends = starts.iter().skip(1).copied().chain([pieces.len()]);
-    starts.iter().copied().zip(ends).map(|(s, e)| (s + offset, e + offset)).collect()
+    starts
+        .iter()
+        .copied()
+        .zip(ends)
+        .map(|(s, e)| (s + offset, e + offset))
+        .collect()
 }
 
 /// Which words to predict: n-grams, together at most `budget` pieces (or one word).
@@ -109,7 +119,10 @@ fn choose_words(
         }
     }
     if left == budget {
-        let shortest = order.iter().copied().min_by_key(|&i| words[i].1 - words[i].0);
+        let shortest = order
+            .iter()
+            .copied()
+            .min_by_key(|&i| words[i].1 - words[i].0);
         if let Some(shortest) = shortest {
             taken[shortest] = true;
         }
@@ -136,7 +149,12 @@ mod tests {
     use crate::random::{Purpose, SplitMix64, stream};
     use crate::vocabulary::tests::toy;
 
-    const RULES: MaskRules = MaskRules { share: 0.15, max_words: 3, replaced: 0.8, random: 0.1 };
+    const RULES: MaskRules = MaskRules {
+        share: 0.15,
+        max_words: 3,
+        replaced: 0.8,
+        random: 0.1,
+    };
 
     /// A segment of words of one to four pieces.
     fn segment(pieces: usize, random: &mut impl Random) -> Vec<u32> {
@@ -156,7 +174,10 @@ mod tests {
             let row = mask_pair(&a, &b, &vocabulary, &RULES, &mut random);
             assert_eq!(row.ids.len(), a.len() + b.len() + 3);
             assert_eq!((row.ids[0], row.ids[row.first_segment - 1]), (2, 3));
-            assert!(row.positions.is_sorted(), "positions are in order, each once");
+            assert!(
+                row.positions.is_sorted(),
+                "positions are in order, each once"
+            );
             pieces += a.len() + b.len();
             predicted += row.positions.len();
             for (&position, &label) in row.positions.iter().zip(&row.labels) {
@@ -180,7 +201,11 @@ mod tests {
     #[test]
     fn whole_words_are_masked() {
         let vocabulary = toy(400);
-        let rules = MaskRules { replaced: 1.0, random: 0.0, ..RULES };
+        let rules = MaskRules {
+            replaced: 1.0,
+            random: 0.0,
+            ..RULES
+        };
         for i in 0..500 {
             let mut random = stream(4, Purpose::Example, 0, i);
             let a = segment(40, &mut random);

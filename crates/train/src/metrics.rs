@@ -58,7 +58,10 @@ dev_loss,dev_masked_lm_loss,dev_masked_lm_accuracy,dev_order_accuracy";
 
 impl Row {
     fn to_csv(self) -> String {
-        let mut line = format!("{},{},{:.2},{:.0}", self.step, self.tokens, self.seconds, self.tokens_per_second);
+        let mut line = format!(
+            "{},{},{:.2},{:.0}",
+            self.step, self.tokens, self.seconds, self.tokens_per_second
+        );
         let _ = write!(line, ",{:.8}", self.rate);
         for value in [
             self.loss,
@@ -72,9 +75,12 @@ impl Row {
         }
         match self.dev {
             Some(dev) => {
-                for value in
-                    [dev.loss, dev.masked_lm_loss, dev.masked_lm_accuracy, dev.order_accuracy]
-                {
+                for value in [
+                    dev.loss,
+                    dev.masked_lm_loss,
+                    dev.masked_lm_accuracy,
+                    dev.order_accuracy,
+                ] {
                     let _ = write!(line, ",{value:.5}");
                 }
             }
@@ -129,9 +135,12 @@ impl Metrics {
     pub(crate) fn open(output: &Path, step: u64) -> Result<Metrics> {
         let path = output.join("metrics.csv");
         let rows: Vec<Row> = match std::fs::read_to_string(&path) {
-            Ok(text) if step > 0 => {
-                text.lines().skip(1).filter_map(Row::from_csv).filter(|row| row.step <= step).collect()
-            }
+            Ok(text) if step > 0 => text
+                .lines()
+                .skip(1)
+                .filter_map(Row::from_csv)
+                .filter(|row| row.step <= step)
+                .collect(),
             _ => Vec::new(),
         };
         let mut text = format!("{HEADER}\n");
@@ -139,7 +148,10 @@ impl Metrics {
             text += &(row.to_csv() + "\n");
         }
         albert_checkpoint::write_atomic(&path, text.as_bytes())?;
-        let file = OpenOptions::new().append(true).open(&path).map_err(Error::io(&path))?;
+        let file = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .map_err(Error::io(&path))?;
         Ok(Metrics { path, file, rows })
     }
 
@@ -211,8 +223,18 @@ mod tests {
     #[test]
     fn rows_after_the_checkpoint_are_dropped() {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let dev = Some(DevScores { loss: 9.5, order_accuracy: 0.5, ..DevScores::default() });
-        let row = |step, dev| Row { step, loss: 7.25, seconds: 1.5, dev, ..Row::default() };
+        let dev = Some(DevScores {
+            loss: 9.5,
+            order_accuracy: 0.5,
+            ..DevScores::default()
+        });
+        let row = |step, dev| Row {
+            step,
+            loss: 7.25,
+            seconds: 1.5,
+            dev,
+            ..Row::default()
+        };
         let mut metrics = Metrics::open(dir.path(), 0).expect("a new file");
         for (step, dev) in [(20, None), (40, dev), (60, None)] {
             metrics.push(row(step, dev)).expect("a written row");
@@ -222,12 +244,21 @@ mod tests {
         let text = std::fs::read_to_string(dir.path().join("metrics.csv")).expect("the text");
         assert_eq!(text.lines().count(), 3);
         assert!(text.starts_with("step,tokens,seconds"));
-        assert!(Metrics::open(dir.path(), 0).expect("a new file").rows.is_empty());
+        assert!(
+            Metrics::open(dir.path(), 0)
+                .expect("a new file")
+                .rows
+                .is_empty()
+        );
     }
 
     #[test]
     fn sums_survive_the_state_to_the_bit() {
-        let sums = Sums { masked_lm_loss: 0.1 + 0.2, order_loss: 1.0 / 3.0, ..Sums::default() };
+        let sums = Sums {
+            masked_lm_loss: 0.1 + 0.2,
+            order_loss: 1.0 / 3.0,
+            ..Sums::default()
+        };
         let json = serde_json::to_string(&sums).expect("JSON");
         assert_eq!(serde_json::from_str::<Sums>(&json).expect("sums"), sums);
     }

@@ -158,7 +158,11 @@ pub fn pretrain<B: TrainingBackend>(
         same_input("held-out corpus", saved.info.dev_corpus, text.dev_checksum)?;
     }
     let vocabulary = Arc::new(Vocabulary::new(&tokenizer));
-    let sources = Sources { recipe: recipe.clone(), text, vocabulary };
+    let sources = Sources {
+        recipe: recipe.clone(),
+        text,
+        vocabulary,
+    };
     let budget = sources.budget()?;
 
     std::fs::create_dir_all(&options.output).map_err(Error::io(&options.output))?;
@@ -177,8 +181,15 @@ pub fn pretrain<B: TrainingBackend>(
     });
 
     let (info, model, optimizer) = match saved {
-        Some(Saved { info, weights, optimizer }) => {
-            let info = RunInfo { recipe: recipe.clone(), ..info };
+        Some(Saved {
+            info,
+            weights,
+            optimizer,
+        }) => {
+            let info = RunInfo {
+                recipe: recipe.clone(),
+                ..info
+            };
             let model = AlbertForPreTraining::<B>::init(&config, recipe.seed, device)?;
             (info, model.with_tensors(weights)?, Some(optimizer))
         }
@@ -201,7 +212,16 @@ pub fn pretrain<B: TrainingBackend>(
         }
     };
     let metrics = metrics::Metrics::open(&options.output, info.step)?;
-    let run = Run::new(&options.output, sources, budget, info, model, optimizer, metrics, device);
+    let run = Run::new(
+        &options.output,
+        sources,
+        budget,
+        info,
+        model,
+        optimizer,
+        metrics,
+        device,
+    );
     run.carry_out(stop, progress)
 }
 
@@ -216,20 +236,29 @@ fn first_model<B: TrainingBackend>(
     };
     let checkpoint = Checkpoint::open(folder)?;
     let shapes = |config: &AlbertConfig| -> Vec<(String, Vec<usize>)> {
-        config.parameters().into_iter().map(|spec| (spec.name, spec.shape)).collect()
+        config
+            .parameters()
+            .into_iter()
+            .map(|spec| (spec.name, spec.shape))
+            .collect()
     };
     if shapes(checkpoint.config()) != shapes(config) {
         let message = format!("{} holds a model of another shape", folder.display());
         return Err(Error::field("start_from", message));
     }
     let weights = AlbertForPreTraining::<B>::load(&checkpoint, device)?.tensors();
-    let weights = weights.into_iter().map(|(name, _, values)| (name, values)).collect();
+    let weights = weights
+        .into_iter()
+        .map(|(name, _, values)| (name, values))
+        .collect();
     Ok(AlbertForPreTraining::init(config, recipe.seed, device)?.with_tensors(weights)?)
 }
 
 /// A new run takes an empty folder, or one where a run was stopped while it tokenised.
 fn refuse_foreign_content(output: &Path) -> Result<()> {
-    let exists = || Error::OutputExists { path: output.to_owned() };
+    let exists = || Error::OutputExists {
+        path: output.to_owned(),
+    };
     let entries = match std::fs::read_dir(output) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -251,7 +280,11 @@ fn refuse_foreign_content(output: &Path) -> Result<()> {
 }
 
 fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
-    Ok(if path.is_dir() { Tokenizer::from_folder(path)? } else { Tokenizer::from_file(path)? })
+    Ok(if path.is_dir() {
+        Tokenizer::from_folder(path)?
+    } else {
+        Tokenizer::from_file(path)?
+    })
 }
 
 fn tokenizer_checksum(path: &Path) -> Result<u64> {
@@ -269,12 +302,20 @@ fn tokenizer_checksum(path: &Path) -> Result<u64> {
 }
 
 fn same_input(what: &'static str, was: u64, now: u64) -> Result<()> {
-    if was == now { Ok(()) } else { Err(Error::InputChanged { what, was, now }) }
+    if was == now {
+        Ok(())
+    } else {
+        Err(Error::InputChanged { what, was, now })
+    }
 }
 
 fn pieces(corpus: &Corpus, documents: &[u32]) -> usize {
-    let sentences = documents.iter().flat_map(|&document| corpus.document(document as usize));
-    sentences.map(|sentence| corpus.sentence_len(sentence)).sum()
+    let sentences = documents
+        .iter()
+        .flat_map(|&document| corpus.document(document as usize));
+    sentences
+        .map(|sentence| corpus.sentence_len(sentence))
+        .sum()
 }
 
 /// The text of a run: to train on and held out.
@@ -302,7 +343,11 @@ impl Text {
         let threads = options.threads.unwrap_or(available);
         let mut report = |report| {
             progress.tokenising(&report);
-            if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { Ok(()) }
+            if stop.load(Ordering::Relaxed) {
+                Err(Error::Interrupted)
+            } else {
+                Ok(())
+            }
         };
         let limits = recipe.data.limits();
         let corpus = cache::load_or_tokenise(
@@ -341,7 +386,9 @@ impl Text {
         if dev.is_empty() || train.is_empty() {
             let message = "a single document cannot be trained on and held out as well; \
                            give more documents or `report.dev_corpus`";
-            return Err(Error::SmallCorpus { message: message.into() });
+            return Err(Error::SmallCorpus {
+                message: message.into(),
+            });
         }
         Ok(Text {
             dev_corpus: corpus.clone(),
@@ -369,7 +416,10 @@ impl Sources {
             corpus: self.text.corpus.clone(),
             documents: self.text.documents.clone(),
             vocabulary: self.vocabulary.clone(),
-            pairs: PairRules { length, short_share: self.recipe.data.short_share },
+            pairs: PairRules {
+                length,
+                short_share: self.recipe.data.short_share,
+            },
             masks: self.recipe.masking.rules(),
             rows: batch,
             seed: self.recipe.seed,
@@ -388,9 +438,14 @@ impl Sources {
     /// How long the run lasts: epochs as the steps of the first pass, times their number.
     fn budget(&self) -> Result<Budget> {
         let stages = &self.recipe.stage;
-        if let Some(minutes) = stages.iter().map(|stage| stage.minutes).collect::<Option<Vec<_>>>()
+        if let Some(minutes) = stages
+            .iter()
+            .map(|stage| stage.minutes)
+            .collect::<Option<Vec<_>>>()
         {
-            return Ok(Budget::Seconds(minutes.iter().map(|minutes| minutes * 60.0).collect()));
+            return Ok(Budget::Seconds(
+                minutes.iter().map(|minutes| minutes * 60.0).collect(),
+            ));
         }
         let mut steps = Vec::new();
         for (i, stage) in stages.iter().enumerate() {

@@ -89,7 +89,10 @@ pub enum Purpose {
 /// came before it, so that a run can go on from any batch and draw what it would have drawn.
 pub fn stream(seed: u64, purpose: Purpose, pass: u64, index: u64) -> ChaCha8Rng {
     let mut key = [0u8; 32];
-    for (slot, word) in key.chunks_exact_mut(8).zip([seed, purpose as u64, pass, index]) {
+    for (slot, word) in key
+        .chunks_exact_mut(8)
+        .zip([seed, purpose as u64, pass, index])
+    {
         slot.copy_from_slice(&word.to_le_bytes());
     }
     ChaCha8Rng::from_seed(key)
@@ -113,7 +116,10 @@ mod tests {
             counts[random.below(6)] += 1;
         }
         // Five standard deviations of a count with p = 1/6 in 60,000 draws are 456.
-        assert!(counts.iter().all(|&n| n.abs_diff(10_000) < 456), "{counts:?}");
+        assert!(
+            counts.iter().all(|&n| n.abs_diff(10_000) < 456),
+            "{counts:?}"
+        );
     }
 
     #[test]

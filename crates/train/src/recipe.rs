@@ -120,7 +120,12 @@ pub struct DataRecipe {
 impl Default for DataRecipe {
     fn default() -> Self {
         // Google's create_pretraining_data.py makes 10% of its pairs short.
-        Self { max_documents: None, max_bytes: None, drop_markup: true, short_share: 0.1 }
+        Self {
+            max_documents: None,
+            max_bytes: None,
+            drop_markup: true,
+            short_share: 0.1,
+        }
     }
 }
 
@@ -151,15 +156,30 @@ pub struct MaskingRecipe {
 
 impl Default for MaskingRecipe {
     fn default() -> Self {
-        Self { share: 0.15, max_words: 3, replaced: 0.8, random: 0.1 }
+        Self {
+            share: 0.15,
+            max_words: 3,
+            replaced: 0.8,
+            random: 0.1,
+        }
     }
 }
 
 impl MaskingRecipe {
     /// As the rules that [`mask_pair`](crate::masking::mask_pair) takes.
     pub fn rules(&self) -> MaskRules {
-        let Self { share, max_words, replaced, random } = *self;
-        MaskRules { share, max_words, replaced, random }
+        let Self {
+            share,
+            max_words,
+            replaced,
+            random,
+        } = *self;
+        MaskRules {
+            share,
+            max_words,
+            replaced,
+            random,
+        }
     }
 }
 
@@ -341,9 +361,10 @@ impl Recipe {
     pub fn from_file(path: &Path) -> Result<Recipe> {
         let text = std::fs::read_to_string(path).map_err(Error::io(path))?;
         let mut recipe = Recipe::parse(&text).map_err(|error| match error {
-            Error::RecipeSyntax { message, .. } => {
-                Error::RecipeSyntax { path: path.to_owned(), message }
-            }
+            Error::RecipeSyntax { message, .. } => Error::RecipeSyntax {
+                path: path.to_owned(),
+                message,
+            },
             other => other,
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -373,7 +394,10 @@ impl Recipe {
     pub fn validate(&self) -> Result<()> {
         let share = |field: &str, value: f64| match (0.0..=1.0).contains(&value) {
             true => Ok(()),
-            false => Err(Error::field(field, format!("must be from 0 to 1, not {value}"))),
+            false => Err(Error::field(
+                field,
+                format!("must be from 0 to 1, not {value}"),
+            )),
         };
         let positive = |field: &str, value: f64| match value > 0.0 && value.is_finite() {
             true => Ok(()),
@@ -385,7 +409,10 @@ impl Recipe {
         share("masking.replaced", self.masking.replaced)?;
         share("masking.random", self.masking.random)?;
         if self.masking.replaced + self.masking.random > 1.0 + 1e-9 {
-            return Err(Error::field("masking.random", "with `replaced` is more than 1"));
+            return Err(Error::field(
+                "masking.random",
+                "with `replaced` is more than 1",
+            ));
         }
         positive("masking.max_words", self.masking.max_words as f64)?;
         self.validate_stages()?;
@@ -433,14 +460,19 @@ impl Recipe {
                 ("minutes", stage.minutes),
                 ("epochs", stage.epochs),
             ];
-            let given: Vec<(&str, f64)> =
-                spans.into_iter().filter_map(|(name, span)| Some((name, span?))).collect();
+            let given: Vec<(&str, f64)> = spans
+                .into_iter()
+                .filter_map(|(name, span)| Some((name, span?)))
+                .collect();
             let [(unit, span)] = given[..] else {
                 let message = "needs exactly one of `steps`, `minutes` and `epochs`";
                 return Err(Error::field(format!("stage[{i}]"), message));
             };
             if !(span > 0.0 && span.is_finite()) {
-                return Err(Error::field(field(unit), format!("must be above 0, not {span}")));
+                return Err(Error::field(
+                    field(unit),
+                    format!("must be above 0, not {span}"),
+                ));
             }
             units.push(unit);
         }
@@ -470,7 +502,10 @@ impl Recipe {
             (&mut config.num_hidden_groups, model.num_hidden_groups),
             (&mut config.inner_group_num, model.inner_group_num),
             (&mut config.num_attention_heads, model.num_attention_heads),
-            (&mut config.max_position_embeddings, model.max_position_embeddings),
+            (
+                &mut config.max_position_embeddings,
+                model.max_position_embeddings,
+            ),
         ] {
             *field = value.unwrap_or(*field);
         }
@@ -483,7 +518,10 @@ impl Recipe {
         }
         for (field, value) in [
             (&mut config.hidden_dropout_prob, model.hidden_dropout_prob),
-            (&mut config.attention_probs_dropout_prob, model.attention_probs_dropout_prob),
+            (
+                &mut config.attention_probs_dropout_prob,
+                model.attention_probs_dropout_prob,
+            ),
             (&mut config.initializer_range, model.initializer_range),
         ] {
             *field = value.unwrap_or(*field);
@@ -524,7 +562,11 @@ impl Recipe {
         for (field, _) in old.iter().chain(&new) {
             let (was, now) = (get(&old, field), get(&new, field));
             if was != now && !FREE.contains(&field.as_str()) {
-                return Err(Error::RecipeChanged { field: field.clone(), was, now });
+                return Err(Error::RecipeChanged {
+                    field: field.clone(),
+                    was,
+                    now,
+                });
             }
         }
         Ok(())

@@ -31,10 +31,24 @@ fn error(from: &str, to: &str) -> String {
 #[test]
 fn defaults_are_the_published_ones() {
     let recipe = Recipe::parse(GOOD).expect("a recipe");
-    let MaskingRecipe { share, max_words, replaced, random } = recipe.masking;
+    let MaskingRecipe {
+        share,
+        max_words,
+        replaced,
+        random,
+    } = recipe.masking;
     assert_eq!((share, max_words, replaced, random), (0.15, 3, 0.8, 0.1));
-    let OptimizerRecipe { weight_decay, epsilon, clip, betas, .. } = recipe.optimizer;
-    assert_eq!((weight_decay, epsilon, clip, betas), (0.01, 1e-6, 1.0, [0.9, 0.999]));
+    let OptimizerRecipe {
+        weight_decay,
+        epsilon,
+        clip,
+        betas,
+        ..
+    } = recipe.optimizer;
+    assert_eq!(
+        (weight_decay, epsilon, clip, betas),
+        (0.01, 1e-6, 1.0, [0.9, 0.999])
+    );
     assert_eq!(recipe.data.short_share, 0.1);
 }
 
@@ -43,7 +57,11 @@ fn mistakes_are_named() {
     for (from, to, field) in [
         ("rate = 0.001", "rate = 0.0", "optimizer.rate"),
         ("rate = 0.001", "rate = nan", "optimizer.rate"),
-        ("rate = 0.001", "rate = 1e-3\nbetas = [0.9, 1.0]", "optimizer.betas"),
+        (
+            "rate = 0.001",
+            "rate = 1e-3\nbetas = [0.9, 1.0]",
+            "optimizer.betas",
+        ),
         ("kind = \"lamb\"", "kind = \"sgd\"", "sgd"),
         ("length = 32", "length = 4", "stage[0].length"),
         ("batch = 4", "batch = 0", "stage[1].batch"),
@@ -52,9 +70,21 @@ fn mistakes_are_named() {
         ("steps = 50", "", "stage[1]"),
         ("seed = 3", "seed = -3", "seed"),
         ("seed = 3", "sead = 3", "sead"),
-        ("[optimizer]", "[masking]\nshare = 1.5\n[optimizer]", "masking.share"),
-        ("[optimizer]", "[masking]\nrandom = 0.3\n[optimizer]", "masking.random"),
-        ("[optimizer]", "[report]\ndev_share = 0\n[optimizer]", "report.dev_share"),
+        (
+            "[optimizer]",
+            "[masking]\nshare = 1.5\n[optimizer]",
+            "masking.share",
+        ),
+        (
+            "[optimizer]",
+            "[masking]\nrandom = 0.3\n[optimizer]",
+            "masking.random",
+        ),
+        (
+            "[optimizer]",
+            "[report]\ndev_share = 0\n[optimizer]",
+            "report.dev_share",
+        ),
         ("tokenizer = \"tokenizer.json\"", "", "tokenizer"),
     ] {
         let message = error(from, to);
@@ -65,17 +95,39 @@ fn mistakes_are_named() {
 #[test]
 fn the_shape_comes_from_preset_overrides_and_tokenizer() {
     let text = GOOD.replace("preset = \"tiny\"", "preset = \"tiny\"\nhidden_size = 64");
-    let config = Recipe::parse(&text).expect("a recipe").config(777).expect("a configuration");
-    assert_eq!((config.vocab_size, config.hidden_size, config.intermediate_size), (777, 64, 256));
+    let config = Recipe::parse(&text)
+        .expect("a recipe")
+        .config(777)
+        .expect("a configuration");
+    assert_eq!(
+        (
+            config.vocab_size,
+            config.hidden_size,
+            config.intermediate_size
+        ),
+        (777, 64, 256)
+    );
     assert_eq!(config.architecture, Architecture::PreTraining);
     for (to, field) in [
         ("preset = \"huge\"", "model.preset"),
-        ("preset = \"tiny\"\nhidden_act = \"gelo\"", "model.hidden_act"),
-        ("preset = \"tiny\"\nnum_attention_heads = 5", "num_attention_heads"),
-        ("preset = \"tiny\"\nmax_position_embeddings = 48", "stage[1].length"),
+        (
+            "preset = \"tiny\"\nhidden_act = \"gelo\"",
+            "model.hidden_act",
+        ),
+        (
+            "preset = \"tiny\"\nnum_attention_heads = 5",
+            "num_attention_heads",
+        ),
+        (
+            "preset = \"tiny\"\nmax_position_embeddings = 48",
+            "stage[1].length",
+        ),
     ] {
         let text = GOOD.replace("preset = \"tiny\"", to);
-        let message = Recipe::parse(&text).expect("a recipe").config(777).expect_err("a mistake");
+        let message = Recipe::parse(&text)
+            .expect("a recipe")
+            .config(777)
+            .expect_err("a mistake");
         assert!(message.to_string().contains(field), "{field}: {message}");
     }
 }
@@ -88,10 +140,48 @@ fn resuming_compares_what_matters() {
     now.report.checkpoint_minutes = 1.0;
     now.agrees_with(&was).expect("paths and reports may differ");
     now.stage[1].batch = 5;
-    let message = now.agrees_with(&was).expect_err("another batch").to_string();
-    assert!(message.contains("`stage[1].batch` was 4") && message.contains("is 5"), "{message}");
+    let message = now
+        .agrees_with(&was)
+        .expect_err("another batch")
+        .to_string();
+    assert!(
+        message.contains("`stage[1].batch` was 4") && message.contains("is 5"),
+        "{message}"
+    );
     now = was.clone();
     now.model.hidden_size = Some(64);
-    let message = now.agrees_with(&was).expect_err("another shape").to_string();
-    assert!(message.contains("`model.hidden_size` was not set"), "{message}");
+    let message = now
+        .agrees_with(&was)
+        .expect_err("another shape")
+        .to_string();
+    assert!(
+        message.contains("`model.hidden_size` was not set"),
+        "{message}"
+    );
+}
+
+#[test]
+fn the_recipes_in_configs_are_good() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    for name in ["tiny", "mini", "base"] {
+        let recipe = Recipe::from_file(&folder.join(format!("{name}.toml"))).expect(name);
+        let config = recipe.config(30_000).expect(name);
+        assert_eq!(config.vocab_size, 30_000);
+        let text = toml::to_string(&recipe).expect("TOML");
+        assert_eq!(
+            Recipe::parse(&text).expect("a recipe"),
+            recipe,
+            "{name} survives the state"
+        );
+    }
+    let base = Recipe::from_file(&folder.join("base.toml")).expect("base");
+    let stage = &base.stage[0];
+    assert_eq!(
+        (stage.batch * stage.accumulation, stage.steps),
+        (4096, Some(125_000))
+    );
+    assert_eq!(
+        (base.optimizer.rate, base.schedule.warmup_steps),
+        (0.00176, 3125)
+    );
 }

@@ -13,9 +13,7 @@ use crate::curves;
 use crate::error::{Error, Result};
 use crate::evaluate::{DevSet, right, scalar, to_device};
 use crate::metrics::{DevScores, Metrics, Row, Sums};
-use crate::optim::{
-    AdamW, AdamWConfig, Gradients, Lamb, LambConfig, Optimizer, OptimizerState,
-};
+use crate::optim::{AdamW, AdamWConfig, Gradients, Lamb, LambConfig, Optimizer, OptimizerState};
 use crate::pretrain::{Outcome, Progress, Sources, StepReport};
 use crate::recipe::{OptimizerKind, OptimizerRecipe};
 use crate::schedule::{Budget, Clock, rate};
@@ -100,9 +98,13 @@ impl<B: TrainingBackend> Run<B> {
                 None => finished = true,
             }
         }
-        if finished && self.metrics.rows.last().is_none_or(|row| {
-            row.step < self.info.step || row.dev.is_none()
-        }) && self.info.step > 0
+        if finished
+            && self
+                .metrics
+                .rows
+                .last()
+                .is_none_or(|row| row.step < self.info.step || row.dev.is_none())
+            && self.info.step > 0
         {
             let set = self.dev_set(self.info.stage)?;
             self.evaluate(&set, progress)?;
@@ -128,7 +130,10 @@ impl<B: TrainingBackend> Run<B> {
         if stage != self.info.stage {
             // Another length cuts the corpus anew: a new pass.
             self.info.stage = stage;
-            self.info.position = Position { pass: self.info.position.pass + 1, batch: 0 };
+            self.info.position = Position {
+                pass: self.info.position.pass + 1,
+                batch: 0,
+            };
         }
         let report = self.sources.recipe.report.clone();
         let dev_set = self.dev_set(stage)?;
@@ -169,7 +174,9 @@ impl<B: TrainingBackend> Run<B> {
             }
             let Ok(batch) = batches.recv() else {
                 let message = "no document has two sentences, or one of four words or more";
-                return Err(Error::SmallCorpus { message: message.into() });
+                return Err(Error::SmallCorpus {
+                    message: message.into(),
+                });
             };
             let forward_pass = self.info.step * passes as u64 + pass as u64;
             self.forward_backward(&batch, forward_pass, &mut gradients, &mut seen)?;
@@ -191,7 +198,10 @@ impl<B: TrainingBackend> Run<B> {
         info.step += 1;
         info.nanoseconds += spent;
         info.tokens += seen.sums.tokens;
-        info.position = Position { batch: seen.last.batch + 1, ..seen.last };
+        info.position = Position {
+            batch: seen.last.batch + 1,
+            ..seen.last
+        };
         let sums = &mut info.sums;
         sums.steps += 1;
         sums.passes += seen.sums.passes;
@@ -216,11 +226,16 @@ impl<B: TrainingBackend> Run<B> {
         gradients: &mut Gradients<B>,
         seen: &mut StepSums,
     ) -> Result<()> {
-        let Some(model) = &self.model else { return Ok(()) };
+        let Some(model) = &self.model else {
+            return Ok(());
+        };
         seen.examples.extend(&host.examples);
         seen.last = host.position;
         let batch = to_device::<B>(host, &self.device);
-        let key = DropoutKey { seed: self.sources.recipe.seed, step: forward_pass };
+        let key = DropoutKey {
+            seed: self.sources.recipe.seed,
+            step: forward_pass,
+        };
         let output = model.forward(&batch, Some(key))?;
         gradients.add(model, output.loss.backward());
         let masked_lm_loss = scalar(output.masked_lm_loss.inner());
@@ -260,13 +275,17 @@ impl<B: TrainingBackend> Run<B> {
         if set.pairs() == 0 {
             let message = "the held-out documents have no pair of sentences; \
                            raise `report.dev_share` or give `report.dev_corpus`";
-            return Err(Error::SmallCorpus { message: message.into() });
+            return Err(Error::SmallCorpus {
+                message: message.into(),
+            });
         }
         Ok(set)
     }
 
     fn evaluate(&mut self, set: &DevSet, progress: &mut dyn Progress) -> Result<()> {
-        let Some(model) = &self.model else { return Ok(()) };
+        let Some(model) = &self.model else {
+            return Ok(());
+        };
         let scores = set.evaluate::<B::InnerBackend>(&model.valid(), &self.device)?;
         self.dev = Some(scores);
         progress.evaluated(self.info.step, &scores);
@@ -277,7 +296,10 @@ impl<B: TrainingBackend> Run<B> {
         let schedule = self.sources.recipe.schedule;
         let optimizer = self.sources.recipe.optimizer;
         let clock = self.clock();
-        let before = Clock { step: clock.step.saturating_sub(1), ..clock };
+        let before = Clock {
+            step: clock.step.saturating_sub(1),
+            ..clock
+        };
         let rate = rate(&optimizer, &schedule, &self.budget, before);
         let sums = std::mem::take(&mut self.info.sums);
         let row = match self.metrics.rows.last() {
@@ -290,15 +312,25 @@ impl<B: TrainingBackend> Run<B> {
 
     /// The state first, so that what can be resumed is never behind the checkpoint beside it.
     fn save(&mut self, progress: &mut dyn Progress) -> Result<()> {
-        let Some(model) = &self.model else { return Ok(()) };
+        let Some(model) = &self.model else {
+            return Ok(());
+        };
         let now = Instant::now();
         self.info.nanoseconds += (now - self.since).as_nanos() as u64;
         self.since = now;
         let optimizer = self.optimizer.state();
         self.info.optimizer_steps = optimizer.steps;
         state::save(&self.output, &self.info, &model.tensors(), &optimizer)?;
-        model.save(&self.output, self.sources.recipe.report.precision.dtype(), &[])?;
-        let name = self.output.file_name().unwrap_or_default().to_string_lossy();
+        model.save(
+            &self.output,
+            self.sources.recipe.report.precision.dtype(),
+            &[],
+        )?;
+        let name = self
+            .output
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy();
         let picture = curves::svg(&name, &self.metrics.rows);
         albert_checkpoint::write_atomic(&self.output.join("curves.svg"), picture.as_bytes())?;
         self.saved = Some((self.info.step, Instant::now()));
@@ -308,7 +340,10 @@ impl<B: TrainingBackend> Run<B> {
 
     fn clock(&self) -> Clock {
         let running = self.since.elapsed().as_secs_f64();
-        Clock { step: self.info.step, seconds: self.info.nanoseconds as f64 * 1e-9 + running }
+        Clock {
+            step: self.info.step,
+            seconds: self.info.nanoseconds as f64 * 1e-9 + running,
+        }
     }
 
     fn report(&self, rate: f64) -> StepReport {
@@ -317,7 +352,8 @@ impl<B: TrainingBackend> Run<B> {
         let seconds_left = match &self.budget {
             Budget::Seconds(stages) => (stages.iter().sum::<f64>() - clock.seconds).max(0.0),
             Budget::Steps(stages) => {
-                (stages.iter().sum::<u64>() - clock.step) as f64 * self.smooth.seconds / self.smooth.steps
+                (stages.iter().sum::<u64>() - clock.step) as f64 * self.smooth.seconds
+                    / self.smooth.steps
             }
         };
         let smooth = &self.smooth;
@@ -378,7 +414,12 @@ enum AnyOptimizer<B: TrainingBackend> {
 
 impl<B: TrainingBackend> AnyOptimizer<B> {
     fn new(recipe: &OptimizerRecipe) -> AnyOptimizer<B> {
-        let OptimizerRecipe { weight_decay, epsilon, betas: [beta_1, beta_2], .. } = *recipe;
+        let OptimizerRecipe {
+            weight_decay,
+            epsilon,
+            betas: [beta_1, beta_2],
+            ..
+        } = *recipe;
         match recipe.kind {
             OptimizerKind::Lamb => AnyOptimizer::Lamb(Lamb::new(LambConfig {
                 beta_1,

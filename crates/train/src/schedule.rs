@@ -76,7 +76,10 @@ mod tests {
     use crate::recipe::OptimizerKind;
 
     fn at(step: u64) -> Clock {
-        Clock { step, seconds: step as f64 }
+        Clock {
+            step,
+            seconds: step as f64,
+        }
     }
 
     #[test]
@@ -89,15 +92,24 @@ mod tests {
             epsilon: 1e-6,
             clip: 1.0,
         };
-        let schedule = ScheduleRecipe { warmup_steps: 3125, decay: Decay::Linear };
+        let schedule = ScheduleRecipe {
+            warmup_steps: 3125,
+            decay: Decay::Linear,
+        };
         let budget = Budget::Steps(vec![125_000]);
         let rate = |step| rate(&optimizer, &schedule, &budget, at(step));
         assert_eq!(rate(0), 0.00176 / 3125.0);
         assert_eq!(rate(3124), 0.00176);
         assert_eq!(rate(62_500), 0.00088);
         assert_eq!(rate(125_000), 0.0);
-        let constant = ScheduleRecipe { decay: Decay::None, ..schedule };
-        assert_eq!(super::rate(&optimizer, &constant, &budget, at(62_500)), 0.00176);
+        let constant = ScheduleRecipe {
+            decay: Decay::None,
+            ..schedule
+        };
+        assert_eq!(
+            super::rate(&optimizer, &constant, &budget, at(62_500)),
+            0.00176
+        );
     }
 
     #[test]

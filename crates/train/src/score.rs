@@ -118,9 +118,10 @@ pub fn score(
     let mut random = SplitMix64::new(0);
     let mut waiting = Vec::new();
     let mut writer = match &options.examples {
-        Some(path) => {
-            Some((path, BufWriter::new(File::create(path).map_err(Error::io(path))?)))
-        }
+        Some(path) => Some((
+            path,
+            BufWriter::new(File::create(path).map_err(Error::io(path))?),
+        )),
         None => None,
     };
     let limit = options.limit.unwrap_or(usize::MAX);
@@ -146,7 +147,9 @@ pub fn score(
         file.flush().map_err(Error::io(path))?;
     }
     if sums.masked == 0 {
-        return Err(Error::EmptyCorpus { paths: vec![corpus.to_owned()] });
+        return Err(Error::EmptyCorpus {
+            paths: vec![corpus.to_owned()],
+        });
     }
     Ok(sums.score())
 }
@@ -163,15 +166,22 @@ impl Sentence {
         encoding.ids.truncate(TARGET);
         let ids = encoding.ids;
         let characters: Vec<char> = text.chars().collect();
-        let starts: Vec<usize> =
-            (0..ids.len()).filter(|&i| i == 0 || tokenizer.is_word_start(ids[i])).collect();
+        let starts: Vec<usize> = (0..ids.len())
+            .filter(|&i| i == 0 || tokenizer.is_word_start(ids[i]))
+            .collect();
         let ends = starts.iter().skip(1).copied().chain([ids.len()]);
         let words = starts.iter().zip(ends).map(|(&start, end)| {
             let span = encoding.offsets[start].0..encoding.offsets[end - 1].1;
             let covered = characters.get(span).unwrap_or_default();
-            (start..end, covered.iter().filter(|c| !c.is_whitespace()).count())
+            (
+                start..end,
+                covered.iter().filter(|c| !c.is_whitespace()).count(),
+            )
         });
-        Ok(Sentence { words: words.collect(), ids })
+        Ok(Sentence {
+            words: words.collect(),
+            ids,
+        })
     }
 }
 
@@ -205,7 +215,11 @@ fn groups(lengths: &[usize], backward: bool) -> Vec<Range<usize>> {
     while start < end {
         let (mut count, mut pieces) = (0, 0);
         while count < end - start {
-            let next = if backward { lengths[end - 1 - count] } else { lengths[start + count] };
+            let next = if backward {
+                lengths[end - 1 - count]
+            } else {
+                lengths[start + count]
+            };
             if count > 0 && pieces + next > TARGET {
                 break;
             }
@@ -229,7 +243,10 @@ fn example(group: &[Sentence], tokenizer: &Tokenizer, random: &mut SplitMix64) -
     let (segments, order) = if group.len() > 1 {
         let (a, b) = group.split_at(1 + random.below(group.len() - 1));
         let swapped = random.coin();
-        (if swapped { vec![b, a] } else { vec![a, b] }, Some(u32::from(swapped)))
+        (
+            if swapped { vec![b, a] } else { vec![a, b] },
+            Some(u32::from(swapped)),
+        )
     } else {
         (vec![group], None)
     };
@@ -264,7 +281,10 @@ fn example(group: &[Sentence], tokenizer: &Tokenizer, random: &mut SplitMix64) -
         row.characters += characters;
         for position in pieces {
             row.masked_positions.push(position);
-            row.labels.push(std::mem::replace(&mut row.input_ids[position], specials.mask));
+            row.labels.push(std::mem::replace(
+                &mut row.input_ids[position],
+                specials.mask,
+            ));
         }
     }
     row
@@ -289,13 +309,19 @@ impl Sums {
         for row in rows {
             let offset = batch.tokens();
             batch.push(&row.input_ids, Some(&row.token_type_ids))?;
-            positions.extend(row.masked_positions.iter().map(|position| offset + position));
+            positions.extend(
+                row.masked_positions
+                    .iter()
+                    .map(|position| offset + position),
+            );
         }
-        let what =
-            What { head: true, masked_lm_positions: Some(positions), ..What::default() };
+        let what = What {
+            head: true,
+            masked_lm_positions: Some(positions),
+            ..What::default()
+        };
         let outputs = engine.forward(&batch, &what)?;
-        let (Some(logits), Some(order)) =
-            (outputs.masked_lm_logits, outputs.sentence_order_logits)
+        let (Some(logits), Some(order)) = (outputs.masked_lm_logits, outputs.sentence_order_logits)
         else {
             let architecture = engine.config().architecture.to_string();
             return Err(Error::NoHeads { architecture });
@@ -309,7 +335,11 @@ impl Sums {
         for (row, logits) in rows.iter().zip(order.chunks_exact(2)) {
             self.characters += row.characters;
             self.tokens += row.input_ids.len();
-            self.tokens -= if row.sentence_order_label.is_some() { 3 } else { 2 };
+            self.tokens -= if row.sentence_order_label.is_some() {
+                3
+            } else {
+                2
+            };
             if let Some(label) = row.sentence_order_label {
                 self.pairs += 1;
                 self.pairs_right += usize::from(likeliest(logits) == label as usize);
@@ -339,8 +369,14 @@ impl Sums {
 /// The cross-entropy of one item in nats, summed in 64 bits.
 fn cross_entropy(logits: &[f32], label: usize) -> f64 {
     let greatest = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
-    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - greatest).exp()).sum();
-    greatest + sum.ln() - logits.get(label).map_or(f64::NEG_INFINITY, |&logit| logit.into())
+    let sum: f64 = logits
+        .iter()
+        .map(|&logit| (f64::from(logit) - greatest).exp())
+        .sum();
+    greatest + sum.ln()
+        - logits
+            .get(label)
+            .map_or(f64::NEG_INFINITY, |&logit| logit.into())
 }
 
 /// The index of the greatest logit, the first of equals.
@@ -385,6 +421,9 @@ mod tests {
         assert!((cross_entropy(&[1000.0, 0.0], 1) - 1000.0).abs() < 1e-9);
         // Newcombe (1998), table I: 81 of 263.
         let [low, high] = wilson(81, 263);
-        assert!((low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5, "{low} {high}");
+        assert!(
+            (low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5,
+            "{low} {high}"
+        );
     }
 }

@@ -74,7 +74,10 @@ pub(crate) fn save(
 ) -> Result<()> {
     let path = path(output);
     let bytes = |values: &[f32]| -> Vec<u8> {
-        values.iter().flat_map(|value| value.to_le_bytes()).collect()
+        values
+            .iter()
+            .flat_map(|value| value.to_le_bytes())
+            .collect()
     };
     let mut data: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
     for (name, shape, values) in weights {
@@ -82,13 +85,21 @@ pub(crate) fn save(
     }
     for (name, moments) in &optimizer.moments {
         for (kind, values) in [("first", &moments.first), ("second", &moments.second)] {
-            data.insert(format!("{kind}/{name}"), (vec![values.len()], bytes(values)));
+            data.insert(
+                format!("{kind}/{name}"),
+                (vec![values.len()], bytes(values)),
+            );
         }
     }
-    let failed = |message: String| Error::State { path: path.clone(), message };
+    let failed = |message: String| Error::State {
+        path: path.clone(),
+        message,
+    };
     let views = data
         .iter()
-        .map(|(name, (shape, bytes))| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?)))
+        .map(|(name, (shape, bytes))| {
+            Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?))
+        })
         .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
         .map_err(|error| failed(format!("cannot be laid out: {error}")))?;
     let json = serde_json::to_string(info).map_err(|error| failed(error.to_string()))?;
@@ -107,20 +118,29 @@ pub(crate) fn load(output: &Path) -> Result<Saved> {
     let bytes = match std::fs::read(&path) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::NothingToResume { path: output.to_owned() });
+            return Err(Error::NothingToResume {
+                path: output.to_owned(),
+            });
         }
         Err(error) => return Err(Error::io(&path)(error)),
     };
-    let failed = |message: String| Error::State { path: path.clone(), message };
+    let failed = |message: String| Error::State {
+        path: path.clone(),
+        message,
+    };
     let damaged = |error: safetensors::SafeTensorError| failed(format!("is damaged: {error}"));
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
-    let json = metadata.metadata().as_ref().and_then(|map| map.get(KEY)).ok_or_else(|| {
-        failed("is no state of a pretraining run".into())
-    })?;
+    let json = metadata
+        .metadata()
+        .as_ref()
+        .and_then(|map| map.get(KEY))
+        .ok_or_else(|| failed("is no state of a pretraining run".into()))?;
     let format: Format = serde_json::from_str(json).map_err(|error| failed(error.to_string()))?;
     if format.format != FORMAT {
         let format = format.format;
-        return Err(failed(format!("has layout {format}, this version reads {FORMAT}")));
+        return Err(failed(format!(
+            "has layout {format}, this version reads {FORMAT}"
+        )));
     }
     let info: RunInfo = serde_json::from_str(json).map_err(|error| failed(error.to_string()))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
@@ -139,8 +159,15 @@ pub(crate) fn load(output: &Path) -> Result<Saved> {
             _ => return Err(failed(format!("holds an unknown tensor `{name}`"))),
         }
     }
-    let optimizer = OptimizerState { steps: info.optimizer_steps, moments };
-    Ok(Saved { info, weights, optimizer })
+    let optimizer = OptimizerState {
+        steps: info.optimizer_steps,
+        moments,
+    };
+    Ok(Saved {
+        info,
+        weights,
+        optimizer,
+    })
 }
 
 #[derive(Deserialize)]

@@ -50,7 +50,9 @@ impl Vocabulary {
     /// Where the words of a piece sequence begin; the first piece always begins one.
     pub fn word_starts(&self, pieces: &[u32]) -> Vec<usize> {
         let starts = |id: u32| self.word_start.get(id as usize).copied().unwrap_or(true);
-        (0..pieces.len()).filter(|&i| i == 0 || starts(pieces[i])).collect()
+        (0..pieces.len())
+            .filter(|&i| i == 0 || starts(pieces[i]))
+            .collect()
     }
 }
 

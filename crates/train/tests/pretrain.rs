@@ -1,0 +1,418 @@
+//! Whole runs on small text: they learn, resume to the bit, stop at what is not finite, and
+//! refuse what does not fit.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use albert_checkpoint::Checkpoint;
+use albert_model::Cpu;
+use albert_text::{UnigramOptions, train_unigram};
+use albert_train::{
+    DevScores, Error, Outcome, PretrainOptions, Progress, Recipe, StepReport, pretrain,
+};
+
+/// A folder with a corpus of simple sentences and a tokenizer learned from it.
+struct Home(tempfile::TempDir);
+
+impl Home {
+    fn new() -> Home {
+        let home = Home(tempfile::tempdir().expect("a temporary folder"));
+        let text = documents();
+        std::fs::write(home.path("corpus.txt"), text.join("\n\n")).expect("a corpus");
+        let options = UnigramOptions {
+            vocab_size: 56,
+            ..UnigramOptions::default()
+        };
+        let tokenizer =
+            train_unigram(text.into_iter(), &options, &mut |_| {}).expect("a tokenizer");
+        tokenizer.save(home.0.path()).expect("a saved tokenizer");
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn options(&self, output: &str, recipe: &str) -> PretrainOptions {
+        let tokenizer = self.path("tokenizer.json");
+        let text = format!(
+            "tokenizer = {:?}\n{recipe}",
+            tokenizer.display().to_string()
+        );
+        PretrainOptions {
+            recipe: Recipe::parse(&text).expect("a recipe"),
+            corpus: vec![self.path("corpus.txt")],
+            output: self.path(output),
+            resume: false,
+            cache: None,
+            threads: Some(2),
+        }
+    }
+}
+
+/// Small stories, whose second sentence follows from the first.
+fn documents() -> Vec<String> {
+    let animals = ["cat", "dog", "bird", "horse", "fish", "mouse", "cow"];
+    let places = ["house", "garden", "river", "field", "road"];
+    let story = |i: usize| {
+        let (animal, place) = (animals[i % 7], places[i % 5]);
+        let other = animals[(i * 3 + 1) % 7];
+        [
+            format!("One day the {animal} went to the {place}."),
+            format!("At the {place} the {animal} met a {other}."),
+            format!("Then the {animal} and the {other} went home."),
+            format!("In the end the {animal} was happy."),
+        ]
+        .join(" ")
+    };
+    (0..200).map(story).collect()
+}
+
+/// Two lengths, accumulation, dropout, LAMB: everything that a resumed run must get right.
+const TWELVE_STEPS: &str = r#"
+    seed = 7
+    [model]
+    preset = "tiny"
+    hidden_dropout_prob = 0.1
+    attention_probs_dropout_prob = 0.1
+    [[stage]]
+    length = 32
+    batch = 8
+    accumulation = 2
+    steps = 7
+    [[stage]]
+    length = 48
+    batch = 4
+    steps = 5
+    [optimizer]
+    kind = "lamb"
+    rate = 2e-3
+    [schedule]
+    warmup_steps = 3
+    [report]
+    dev_share = 0.1
+    dev_examples = 8
+    evaluate_steps = 4
+    report_steps = 2
+"#;
+
+fn run(options: &PretrainOptions) -> Result<Outcome, Error> {
+    pretrain::<Cpu>(
+        options,
+        &Default::default(),
+        &AtomicBool::new(false),
+        &mut (),
+    )
+}
+
+/// Stops the run after so many steps.
+struct StopAt<'a>(u64, &'a AtomicBool);
+
+impl Progress for StopAt<'_> {
+    fn step(&mut self, report: &StepReport) {
+        if report.step == self.0 {
+            self.1.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// `metrics.csv` without the columns that a clock makes.
+fn metrics(folder: &Path) -> Vec<Vec<String>> {
+    let text = std::fs::read_to_string(folder.join("metrics.csv")).expect("metrics.csv");
+    let row = |line: &str| {
+        let fields = line.split(',').enumerate();
+        fields
+            .filter(|(i, _)| ![2, 3].contains(i))
+            .map(|(_, field)| field.to_owned())
+            .collect()
+    };
+    text.lines().map(row).collect()
+}
+
+fn weights(folder: &Path) -> Vec<u8> {
+    std::fs::read(folder.join("model.safetensors")).expect("model.safetensors")
+}
+
+#[test]
+fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
+    let home = Home::new();
+    let whole = home.options("whole", TWELVE_STEPS);
+    let outcome = run(&whole).expect("a finished run");
+    assert!(outcome.finished && outcome.steps == 12);
+
+    // Stopped twice, once in each stage.
+    let mut parts = home.options("parts", TWELVE_STEPS);
+    for stop_at in [5, 9] {
+        let stop = AtomicBool::new(false);
+        let mut progress = StopAt(stop_at, &stop);
+        let outcome = pretrain::<Cpu>(&parts, &Default::default(), &stop, &mut progress)
+            .expect("a stopped run");
+        assert!(!outcome.finished && outcome.steps == stop_at);
+        parts.resume = true;
+    }
+    assert_eq!(run(&parts).expect("a finished run").steps, 12);
+    assert!(
+        weights(&whole.output) == weights(&parts.output),
+        "the same weights"
+    );
+    assert_eq!(metrics(&whole.output), metrics(&parts.output));
+
+    // Resuming a finished run changes nothing.
+    let before = weights(&parts.output);
+    assert!(run(&parts).expect("a finished run").finished);
+    assert!(before == weights(&parts.output));
+}
+
+/// Copies the output folder whenever a checkpoint was saved, as a power cut would leave it:
+/// with rows of metrics that are younger than the checkpoint.
+struct Copy<'a>(&'a Path, &'a Path);
+
+impl Progress for Copy<'_> {
+    fn step(&mut self, report: &StepReport) {
+        if report.step == 6 && !self.1.exists() {
+            copy(self.0, self.1);
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("the folder") {
+        let entry = entry.expect("an entry");
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a copied file");
+        }
+    }
+}
+
+#[test]
+fn a_killed_run_goes_on_from_its_last_checkpoint() {
+    let home = Home::new();
+    // A checkpoint after every step; the folder is copied in the middle of the run.
+    let recipe = format!("{TWELVE_STEPS}\ncheckpoint_minutes = 1e-9\n");
+    let whole = home.options("whole", &recipe);
+    let copied = home.path("copied");
+    let mut progress = Copy(&whole.output, &copied);
+    pretrain::<Cpu>(
+        &whole,
+        &Default::default(),
+        &AtomicBool::new(false),
+        &mut progress,
+    )
+    .expect("a finished run");
+    // What a kill in the middle of writing leaves.
+    std::fs::write(copied.join("training/.albert-x.part"), b"half").expect("a file");
+    let mut csv = std::fs::read_to_string(copied.join("metrics.csv")).expect("metrics.csv");
+    csv += "6,12";
+    std::fs::write(copied.join("metrics.csv"), csv).expect("metrics.csv");
+
+    let rest = PretrainOptions {
+        output: copied.clone(),
+        resume: true,
+        ..whole.clone()
+    };
+    run(&rest).expect("a finished run");
+    assert!(
+        weights(&whole.output) == weights(&copied),
+        "the same weights"
+    );
+    assert_eq!(metrics(&whole.output), metrics(&copied));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_when_resuming() {
+    let home = Home::new();
+    let mut options = home.options("run", &TWELVE_STEPS.replace("steps = 7", "steps = 1"));
+    run(&options).expect("a finished run");
+
+    let error = run(&options).expect_err("the folder is in use");
+    assert!(matches!(error, Error::OutputExists { .. }), "{error}");
+
+    options.resume = true;
+    let mut other = options.clone();
+    other.recipe.optimizer.rate = 1.0;
+    let error = run(&other).expect_err("another rate").to_string();
+    assert!(
+        error.contains("`optimizer.rate` was 0.002 when the run began and is 1.0"),
+        "{error}"
+    );
+
+    let text = std::fs::read_to_string(home.path("corpus.txt")).expect("the corpus");
+    std::fs::write(home.path("corpus.txt"), text.replacen("cat", "cow", 1)).expect("a corpus");
+    let error = run(&options).expect_err("another corpus").to_string();
+    assert!(error.contains("the corpus is not the one"), "{error}");
+
+    other = PretrainOptions {
+        output: home.path("nowhere"),
+        ..options.clone()
+    };
+    let error = run(&other).expect_err("no run there");
+    assert!(matches!(error, Error::NothingToResume { .. }), "{error}");
+
+    let state = options.output.join("training/state.safetensors");
+    let bytes = std::fs::read(&state).expect("the state");
+    std::fs::write(&state, &bytes[..bytes.len() / 2]).expect("half a state");
+    let error = run(&options).expect_err("half a state").to_string();
+    assert!(
+        error.contains("state.safetensors") && error.contains("damaged"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_run_learns_and_leaves_a_checkpoint_with_its_curves() {
+    struct Evaluations(Vec<DevScores>);
+    impl Progress for Evaluations {
+        fn evaluated(&mut self, _step: u64, scores: &DevScores) {
+            self.0.push(*scores);
+        }
+    }
+    let home = Home::new();
+    let options = home.options(
+        "run",
+        r#"
+        [model]
+        preset = "tiny"
+        initializer_range = 0.1
+        [[stage]]
+        length = 48
+        batch = 16
+        epochs = 40
+        [optimizer]
+        kind = "adamw"
+        rate = 5e-3
+        [schedule]
+        warmup_steps = 20
+        [report]
+        dev_share = 0.1
+        dev_examples = 64
+        evaluate_steps = 50
+        precision = "f16"
+        "#,
+    );
+    let mut seen = Evaluations(Vec::new());
+    pretrain::<Cpu>(
+        &options,
+        &Default::default(),
+        &AtomicBool::new(false),
+        &mut seen,
+    )
+    .expect("a finished run");
+    let (first, last) = (seen.0[0], seen.0[seen.0.len() - 1]);
+    assert!(
+        last.masked_lm_loss < first.masked_lm_loss - 0.5,
+        "{first:?} {last:?}"
+    );
+    assert!(
+        last.masked_lm_accuracy > first.masked_lm_accuracy,
+        "{first:?} {last:?}"
+    );
+
+    let checkpoint = Checkpoint::open(&options.output).expect("a checkpoint");
+    assert_eq!(checkpoint.config().vocab_size, 56);
+    assert!(checkpoint.tokenizer_file().is_some());
+    let curves = std::fs::read_to_string(options.output.join("curves.svg")).expect("curves");
+    assert!(curves.contains("masked-LM accuracy") && curves.ends_with("</svg>\n"));
+    let rows = metrics(&options.output);
+    assert!(rows.len() > 5 && rows.iter().all(|row| row.len() == rows[0].len()));
+
+    // Another run may begin with these weights.
+    let mut next = home.options("next", TWELVE_STEPS);
+    next.recipe.model.initializer_range = None;
+    next.recipe.start_from = Some(options.output.clone());
+    next.recipe.stage.truncate(1);
+    next.recipe.stage[0].steps = Some(1);
+    let outcome = run(&next).expect("a finished run");
+    let loss = outcome.dev.expect("an evaluation").masked_lm_loss;
+    // Fresh weights begin at about ln 56 = 4.0.
+    assert!(loss < 3.5, "{loss}");
+}
+
+#[test]
+fn a_loss_that_is_no_number_stops_the_run() {
+    let home = Home::new();
+    let recipe = TWELVE_STEPS
+        .replace("rate = 2e-3", "rate = 1e30")
+        .replace("lamb", "adamw");
+    let options = home.options("run", &recipe);
+    let error = run(&options).expect_err("a rate of 1e30");
+    let Error::NotFinite {
+        step,
+        pass,
+        examples,
+        ..
+    } = &error
+    else {
+        panic!("{error}")
+    };
+    assert!(*step > 0 && *pass == 0 && examples.len() >= 8);
+    let message = error.to_string();
+    assert!(
+        message.contains(" at step ") && message.contains("examples "),
+        "{message}"
+    );
+    // The last checkpoint is whole and finite.
+    let checkpoint = Checkpoint::open(&options.output).expect("the last checkpoint");
+    let bias = checkpoint.tensor("albert.pooler.bias").expect("a tensor");
+    assert!(bias.to_f32().iter().all(|value| value.is_finite()));
+}
+
+#[test]
+fn bad_corpora_are_named() {
+    let home = Home::new();
+    let error = |name: &str, content: &[u8]| {
+        let path = home.path(name);
+        std::fs::write(&path, content).expect("a corpus");
+        let corpus = vec![path];
+        let output = home.path(&format!("out-{name}"));
+        let options = PretrainOptions {
+            corpus,
+            output,
+            ..home.options("x", TWELVE_STEPS)
+        };
+        run(&options).expect_err("a bad corpus").to_string()
+    };
+    assert!(error("empty.txt", b"").contains("the corpus is empty"));
+    assert!(error("blank.jsonl", b"{\"text\": \"  \"}\n").contains("the corpus is empty"));
+    assert!(error("latin.txt", b"A good line.\n\xe9t\xe9\n").contains("latin.txt: line 2 is not"));
+    assert!(error("one.txt", b"One sentence. And two.").contains("a single document"));
+    assert!(error("words.txt", b"Yes.\n\nNo.\n\nYes.").contains("too small"));
+    assert!(error("a.parquet", b"").contains("not a corpus"));
+    let missing = PretrainOptions {
+        corpus: vec![home.path("missing.txt")],
+        ..home.options("y", TWELVE_STEPS)
+    };
+    assert!(
+        run(&missing)
+            .expect_err("no file")
+            .to_string()
+            .contains("missing.txt")
+    );
+}
+
+#[test]
+fn a_budget_in_minutes_counts_on_when_resumed() {
+    let home = Home::new();
+    let recipe = TWELVE_STEPS
+        .replace("accumulation = 2\n", "")
+        .replace("steps = 7", "minutes = 0.01")
+        .replace("steps = 5", "minutes = 0.01");
+    let mut options = home.options("run", &recipe);
+    let stop = AtomicBool::new(false);
+    let mut progress = StopAt(2, &stop);
+    let first = pretrain::<Cpu>(&options, &Default::default(), &stop, &mut progress)
+        .expect("a stopped run");
+    assert!(!first.finished && first.steps == 2);
+    options.resume = true;
+    let last = run(&options).expect("a finished run");
+    assert!(last.finished && last.steps > 2);
+    // 1.2 seconds in all, and at most a step, an evaluation and a checkpoint more.
+    assert!(
+        last.seconds >= 1.2 && last.seconds < 10.0,
+        "{}",
+        last.seconds
+    );
+}
