@@ -111,6 +111,11 @@ impl Encoding {
         pieces
     }
 
+    /// The id of a piece in the encoding's vocabulary.
+    pub(crate) fn id_of(&self, piece: &str) -> Option<u32> {
+        self.vocabulary.id(piece)
+    }
+
     /// Appends a piece of the text. `surface` where it differs from the vocabulary's spelling.
     pub(crate) fn push(&mut self, id: u32, offsets: (usize, usize), surface: Option<&str>) {
         if let Some(surface) = surface {

@@ -5,6 +5,7 @@ mod error;
 mod json;
 mod layout_file;
 mod sentences;
+mod spiece;
 mod tokenizer;
 mod train;
 mod trie;

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use crate::encoding::{EncodeOptions, Encoding, Layout};
 use crate::json::JsonTokenizer;
+use crate::spiece::SpieceTokenizer;
 use crate::vocabulary::{SpecialIds, Vocabulary};
 use crate::{Error, Result};
 
@@ -24,6 +25,7 @@ pub struct Tokenizer {
 #[derive(Debug)]
 enum Backend {
     Json(JsonTokenizer),
+    Spiece(SpieceTokenizer),
 }
 
 impl Tokenizer {
@@ -58,10 +60,25 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::from_file`].
     pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self> {
+        // A SentencePiece model starts with the key of its first piece, a line feed to JSON's eyes.
         match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
             None => Err(Error::file(path, "the file is empty")),
-            _ => Self::from_json(bytes, path),
+            Some(b'{') => Self::from_json(bytes, path),
+            Some(_) if path.extension().is_some_and(|name| name == "json") => Err(Error::file(
+                path,
+                "not a tokenizer.json: it does not start with a brace",
+            )),
+            Some(_) => Self::from_spiece(bytes, path),
         }
+    }
+
+    fn from_spiece(bytes: Vec<u8>, path: &Path) -> Result<Self> {
+        let (backend, vocabulary, layout) = SpieceTokenizer::new(bytes, path)?;
+        Ok(Self {
+            backend: Backend::Spiece(backend),
+            vocabulary: Arc::new(vocabulary),
+            layout,
+        })
     }
 
     pub(crate) fn from_json(bytes: Vec<u8>, path: &Path) -> Result<Self> {
@@ -83,6 +100,7 @@ impl Tokenizer {
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<PathBuf> {
         let (name, bytes) = match &self.backend {
             Backend::Json(backend) => (JSON_NAME, backend.bytes()),
+            Backend::Spiece(backend) => (SPIECE_NAME, backend.bytes()),
         };
         let path = folder.as_ref().join(name);
         let temporary = folder
@@ -144,6 +162,7 @@ impl Tokenizer {
     pub fn tokens(&self, text: &str, parse_specials: bool) -> Result<Encoding> {
         match &self.backend {
             Backend::Json(backend) => backend.tokens(text, parse_specials, &self.vocabulary),
+            Backend::Spiece(backend) => backend.tokens(text, parse_specials, &self.vocabulary),
         }
     }
 
@@ -221,6 +240,7 @@ impl Tokenizer {
             .collect();
         match &self.backend {
             Backend::Json(backend) => backend.decode(&known).unwrap_or_default(),
+            Backend::Spiece(backend) => backend.decode(&known, &self.vocabulary),
         }
     }
 }
