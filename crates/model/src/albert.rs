@@ -8,7 +8,7 @@ use crate::embeddings::Embeddings;
 use crate::heads::Linear;
 use crate::layer::Layer;
 use crate::parameters::Builder;
-use crate::{AlbertBackend, DropoutKey, Error, InputBatch, Result};
+use crate::{AlbertBackend, DropoutKey, Error, InputBatch, Precision, Result};
 
 /// The encoder: embeddings, a mapping to the hidden size, and groups of shared layers
 /// (Lan et al. 2019, section 3.1), with the pooler where the architecture has one.
@@ -55,6 +55,15 @@ impl<B: AlbertBackend> Albert<B> {
             pooler,
             config: config.clone(),
         })
+    }
+
+    pub(crate) fn set_precision(&mut self, precision: Precision) {
+        self.mapping.set_precision(precision);
+        let layers = self.groups.iter_mut().flatten();
+        layers.for_each(|layer| layer.set_precision(precision));
+        if let Some(pooler) = &mut self.pooler {
+            pooler.set_precision(precision);
+        }
     }
 
     /// The configuration the module was built from.

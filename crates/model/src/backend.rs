@@ -9,6 +9,7 @@ mod fused;
 mod plain;
 
 use albert_checkpoint::Activation;
+pub use albert_kernels::training::matmul::Precision;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 
@@ -29,13 +30,14 @@ pub trait AlbertBackend: Backend {
         x: Tensor<Self, 2>,
         weight: Tensor<Self, 2>,
         bias: Tensor<Self, 1>,
+        precision: Precision,
     ) -> Tensor<Self, 2> {
-        plain::linear(x, weight, bias)
+        plain::dense(x, weight, bias, precision)
     }
 
     /// The activation of each element.
     fn activate(x: Tensor<Self, 2>, activation: Activation) -> Tensor<Self, 2> {
-        plain::activation(x, activation)
+        plain::activate(x, activation)
     }
 
     /// Normalises each row of `x` (plus `residual`) `[tokens, width]` to mean 0 and variance 1,
@@ -47,7 +49,7 @@ pub trait AlbertBackend: Backend {
         bias: Tensor<Self, 1>,
         eps: f64,
     ) -> Tensor<Self, 2> {
-        plain::layer_norm(x, residual, weight, bias, eps)
+        plain::normalize(x, residual, weight, bias, eps)
     }
 
     /// Scaled dot-product attention of each row over itself; all of shape `[tokens, heads * dim]`.
@@ -58,8 +60,9 @@ pub trait AlbertBackend: Backend {
         rows: &Rows,
         heads: usize,
         dropout: Option<Dropout>,
+        precision: Precision,
     ) -> Tensor<Self, 2> {
-        plain::attention(query, key, value, rows, heads, dropout)
+        plain::attend(query, key, value, rows, heads, dropout, precision)
     }
 
     /// Mean cross-entropy of `logits` `[items, classes]` against `labels` `[items]`: `[1]`.

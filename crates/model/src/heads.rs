@@ -5,13 +5,15 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::parameters::Builder;
-use crate::{AlbertBackend, Result};
+use crate::{AlbertBackend, Precision, Result};
 
 /// A linear layer, its weight `[out, in]` as in PyTorch.
 #[derive(Module, Debug)]
 pub struct Linear<B: Backend> {
     weight: Param<Tensor<B, 2>>,
     bias: Param<Tensor<B, 1>>,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl<B: AlbertBackend> Linear<B> {
@@ -19,14 +21,19 @@ impl<B: AlbertBackend> Linear<B> {
         Ok(Self {
             weight: builder.parameter(&format!("{name}.weight"))?,
             bias: builder.parameter(&format!("{name}.bias"))?,
+            precision: Precision::F32,
         })
+    }
+
+    pub(crate) fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
     }
 
     /// # Shapes
     /// - `x`: `[tokens, in]`
     /// - output: `[tokens, out]`
     pub fn forward(&self, x: Tensor<B, 2>) -> Tensor<B, 2> {
-        B::dense(x, self.weight.val(), self.bias.val())
+        B::dense(x, self.weight.val(), self.bias.val(), self.precision)
     }
 }
 
@@ -77,6 +84,10 @@ impl<B: AlbertBackend> MaskedLmHead<B> {
         })
     }
 
+    pub(crate) fn set_precision(&mut self, precision: Precision) {
+        self.dense.set_precision(precision);
+    }
+
     /// # Shapes
     /// - `hidden`: `[positions, hidden]`, only the positions whose words are asked for
     /// - `words`: the word embeddings `[vocab, embedding]`
@@ -84,6 +95,6 @@ impl<B: AlbertBackend> MaskedLmHead<B> {
     pub fn forward(&self, hidden: Tensor<B, 2>, words: Tensor<B, 2>) -> Tensor<B, 2> {
         let x = B::activate(self.dense.forward(hidden), self.activation);
         let x = self.norm.forward(x, None); // [positions, embedding]
-        B::dense(x, words, self.bias.val())
+        B::dense(x, words, self.bias.val(), self.dense.precision)
     }
 }

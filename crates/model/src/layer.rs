@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use crate::dropout::{self, DropoutKey, Site};
 use crate::heads::{Linear, Norm};
 use crate::parameters::Builder;
-use crate::{AlbertBackend, Result, Rows};
+use crate::{AlbertBackend, Precision, Result, Rows};
 
 /// One layer, applied as often as layers share it.
 #[derive(Module, Debug)]
@@ -26,6 +26,8 @@ pub(crate) struct Layer<B: Backend> {
     activation: Activation,
     hidden_dropout: f32,
     attention_dropout: f32,
+    #[module(skip)]
+    precision: Precision,
 }
 
 impl<B: AlbertBackend> Layer<B> {
@@ -52,7 +54,22 @@ impl<B: AlbertBackend> Layer<B> {
             activation: config.hidden_act,
             hidden_dropout: config.hidden_dropout_prob,
             attention_dropout: config.attention_probs_dropout_prob,
+            precision: Precision::F32,
         })
+    }
+
+    pub(crate) fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+        for linear in [
+            &mut self.query,
+            &mut self.key,
+            &mut self.value,
+            &mut self.attention_output,
+            &mut self.ffn,
+            &mut self.ffn_output,
+        ] {
+            linear.set_precision(precision);
+        }
     }
 
     /// Applies the layer as the `depth`-th of the network.
@@ -76,6 +93,7 @@ impl<B: AlbertBackend> Layer<B> {
             rows,
             self.heads,
             drop(Site::AttentionProbabilities, self.attention_dropout),
+            self.precision,
         );
         let attended = self.attention_output.forward(context);
         let attended = dropout::apply(attended, drop(Site::AttentionOutput, self.hidden_dropout));

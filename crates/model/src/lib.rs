@@ -54,7 +54,7 @@ mod rows;
 mod task;
 
 pub use albert::{Albert, AlbertOutput};
-pub use backend::{AlbertBackend, TrainingBackend};
+pub use backend::{AlbertBackend, Precision, TrainingBackend};
 pub use batch::{InputBatch, PretrainBatch};
 pub use dropout::DropoutKey;
 pub use error::{Error, Result};

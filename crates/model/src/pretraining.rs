@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use crate::heads::{Linear, MaskedLmHead};
 use crate::parameters::{Builder, NamedParameters};
-use crate::{Albert, AlbertBackend, DropoutKey, Error, PretrainBatch, Result, initial};
+use crate::{Albert, AlbertBackend, DropoutKey, Error, PretrainBatch, Precision, Result, initial};
 
 /// ALBERT with both pretraining heads.
 #[derive(Module, Debug)]
@@ -73,6 +73,14 @@ impl<B: AlbertBackend> AlbertForPreTraining<B> {
             masked_lm: MaskedLmHead::build(&mut builder, config)?,
             order: Linear::build(&mut builder, "sop_classifier.classifier")?,
         })
+    }
+
+    /// The same model with products in another precision; parameters, norms, softmax and losses
+    /// stay f32.
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.albert.set_precision(precision);
+        self.masked_lm.set_precision(precision);
+        self
     }
 
     /// The configuration the model was built from.

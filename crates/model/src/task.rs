@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use crate::dropout::{self, DropoutKey, Site};
 use crate::heads::{Linear, MaskedLmHead};
 use crate::parameters::{Builder, NamedParameters};
-use crate::{Albert, AlbertBackend, AlbertOutput, Error, InputBatch, Result, initial};
+use crate::{Albert, AlbertBackend, AlbertOutput, Error, InputBatch, Precision, Result, initial};
 
 /// ALBERT and the heads that its configuration's architecture has.
 #[derive(Module, Debug)]
@@ -86,6 +86,16 @@ impl<B: AlbertBackend> AlbertForTask<B> {
             classifier,
             question,
         })
+    }
+
+    /// The same model with products in another precision; parameters, norms, softmax and losses
+    /// stay f32.
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        self.albert.set_precision(precision);
+        if let Some(head) = &mut self.masked_lm {
+            head.set_precision(precision);
+        }
+        self
     }
 
     /// The configuration the model was built from.

@@ -16,6 +16,7 @@ mod portable;
 mod x86;
 
 use std::cell::Cell;
+use std::marker::PhantomData;
 
 use rayon::prelude::*;
 
@@ -106,13 +107,60 @@ pub fn matmul(precision: Precision, a: Matrix<'_>, b: Matrix<'_>, start: Start<'
     let (m, n) = (a.rows, b.columns);
     let mut out = Vec::with_capacity(m * n);
     let kernel = kernel(precision);
-    run(kernel, a, b, start, Target {
+    let target = Target {
         data: out.as_mut_ptr(),
         stride: n,
-    });
+    };
+    run(kernel, a, b, start, target, true);
     // SAFETY: `run` wrote all m * n elements, for which there is capacity.
     unsafe { out.set_len(m * n) };
     out
+}
+
+/// A matrix whose disjoint parts several tasks write.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'a> {
+    target: Target,
+    length: usize,
+    life: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Shared<'a> {
+    pub(super) fn new(data: &'a mut [f32], stride: usize) -> Self {
+        Self {
+            target: Target {
+                data: data.as_mut_ptr(),
+                stride,
+            },
+            length: data.len(),
+            life: PhantomData,
+        }
+    }
+}
+
+/// The product of two small matrices on this thread, written to `out` from element `first` on.
+///
+/// Tasks that write to one `out` at the same time must write different elements.
+///
+/// # Panics
+/// The shapes do not fit.
+pub(super) fn multiply_alone(
+    precision: Precision,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    out: Shared<'_>,
+    first: usize,
+) {
+    assert_eq!(a.columns, b.rows, "depth of a product");
+    let stride = out.target.stride;
+    let end = first + a.rows.saturating_sub(1) * stride + b.columns;
+    assert!(end <= out.length && b.columns <= stride, "result of a product");
+    let target = Target {
+        // SAFETY: within the slice, as checked above.
+        data: unsafe { out.target.data.add(first) },
+        stride,
+    };
+    run(kernel(precision), a, b, Start::Zero, target, false);
 }
 
 /// An inner kernel and how its panels are packed.
@@ -187,7 +235,14 @@ thread_local! {
     static SCRATCH: Cell<(Vec<u32>, Vec<u32>)> = const { Cell::new((Vec::new(), Vec::new())) };
 }
 
-fn run(kernel: Kernel, a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>, out: Target) {
+fn run(
+    kernel: Kernel,
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    start: Start<'_>,
+    out: Target,
+    parallel: bool,
+) {
     let (m, n, depth) = (a.rows, b.columns, a.columns);
     let units = depth.div_ceil(kernel.unit).max(1);
     let passes = units.div_ceil(DEPTH);
@@ -226,20 +281,31 @@ fn run(kernel: Kernel, a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>, out: Targ
             Side::Right => unsafe { (kernel.pack_right)(panel) },
         }
     };
-    let packed_right = right_used.par_chunks_mut(right_panel).enumerate();
-    packed_right.for_each(|(index, out)| {
+    let pack_right = |(index, out): (usize, &mut [u32])| {
         pack(b, Side::Right, index, right_panels, kernel.columns, out);
-    });
-    let packed_left = left_used.par_chunks_mut(left_panel).enumerate();
-    packed_left.for_each(|(index, out)| {
+    };
+    let pack_left = |(index, out): (usize, &mut [u32])| {
         pack(a, Side::Left, index, left_panels, kernel.rows, out);
-    });
-
-    let (tile_rows, tile_columns) = tiling(left_panels, right_panels);
-    let across = right_panels.div_ceil(tile_columns);
-    let tiles = left_panels.div_ceil(tile_rows) * across;
+    };
+    let tile_rows;
+    let tile_columns;
+    if parallel {
+        let panels = right_used.par_chunks_mut(right_panel).enumerate();
+        panels.for_each(pack_right);
+        let panels = left_used.par_chunks_mut(left_panel).enumerate();
+        panels.for_each(pack_left);
+        (tile_rows, tile_columns) = tiling(left_panels, right_panels);
+    } else {
+        let panels = right_used.chunks_mut(right_panel).enumerate();
+        panels.for_each(pack_right);
+        let panels = left_used.chunks_mut(left_panel).enumerate();
+        panels.for_each(pack_left);
+        (tile_rows, tile_columns) = (left_panels, right_panels);
+    }
+    let across = right_panels.div_ceil(tile_columns.max(1));
+    let tiles = left_panels.div_ceil(tile_rows.max(1)) * across;
     let (left_used, right_used) = (&*left_used, &*right_used);
-    (0..tiles).into_par_iter().for_each(|tile| {
+    let compute = |tile: usize| {
         let out = out;
         let (first_left, first_right) = (tile / across * tile_rows, tile % across * tile_columns);
         for pass in 0..passes {
@@ -273,7 +339,12 @@ fn run(kernel: Kernel, a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>, out: Targ
                 }
             }
         }
-    });
+    };
+    if parallel {
+        (0..tiles).into_par_iter().for_each(compute);
+    } else {
+        (0..tiles).for_each(compute);
+    }
     SCRATCH.set((left, right));
 }
 

@@ -1,8 +1,14 @@
 //! Arithmetic for learning: products with either side transposed, and backward passes.
 //!
 //! Sums over rows run in blocks of fixed size that are added in order, so that no result depends
-//! on the number of threads.
+//! on the number of threads. Every kernel has a plain twin in `albert-model`, composed of tensor
+//! operations, against which it is tested there.
 
+pub mod activation;
+pub mod attention;
+pub mod cross_entropy;
 pub mod dropout;
 pub mod matmul;
+pub mod norm;
 pub mod optim;
+mod vectorized;

@@ -1,14 +1,182 @@
-//! The operations as kernels on the CPU.
+//! The operations as kernels on the CPU: on Flex itself, and differentiated on Flex under
+//! autodiff, each with a backward pass that is a kernel too.
 
+mod forward;
+mod steps;
+
+use albert_checkpoint::Activation;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
+use burn::backend::autodiff::ops::{Backward, OpsKind};
 use burn::backend::{Autodiff, Flex};
+use burn::tensor::{Int, Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor};
 
-use super::AlbertBackend;
+use super::{AlbertBackend, Precision, plain};
+use crate::Rows;
+use crate::dropout::Dropout;
 
 impl AlbertBackend for Flex {
     const HOST: bool = true;
+
+    fn dense(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 2>,
+        bias: Tensor<Self, 1>,
+        precision: Precision,
+    ) -> Tensor<Self, 2> {
+        let (x, weight, bias) = (lower(x), lower(weight), lower(bias));
+        raise(forward::dense(&x, &weight, &bias, precision))
+    }
+
+    fn activate(x: Tensor<Self, 2>, activation: Activation) -> Tensor<Self, 2> {
+        match activation {
+            Activation::GeluNew => raise(forward::gelu(&lower(x))),
+            other => plain::activate(x, other),
+        }
+    }
+
+    fn normalize(
+        x: Tensor<Self, 2>,
+        residual: Option<Tensor<Self, 2>>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        eps: f64,
+    ) -> Tensor<Self, 2> {
+        let residual = residual.map(lower);
+        let (weight, bias) = (lower(weight), lower(bias));
+        raise(forward::normalize(&lower(x), residual.as_ref(), &weight, &bias, eps).out)
+    }
+
+    fn attend(
+        query: Tensor<Self, 2>,
+        key: Tensor<Self, 2>,
+        value: Tensor<Self, 2>,
+        rows: &Rows,
+        heads: usize,
+        dropout: Option<Dropout>,
+        precision: Precision,
+    ) -> Tensor<Self, 2> {
+        let plan = forward::Plan::new(rows, heads, dropout, precision);
+        let (query, key, value) = (lower(query), lower(key), lower(value));
+        raise(forward::attend(&plan, &query, &key, &value))
+    }
+
+    fn cross_entropy(logits: Tensor<Self, 2>, labels: Tensor<Self, 1, Int>) -> Tensor<Self, 1> {
+        raise(forward::cross_entropy(&lower(logits), &forward::labels(labels)).out)
+    }
 }
 
 impl<C: CheckpointStrategy> AlbertBackend for Autodiff<Flex, C> {
     const HOST: bool = true;
+
+    fn dense(
+        x: Tensor<Self, 2>,
+        weight: Tensor<Self, 2>,
+        bias: Tensor<Self, 1>,
+        precision: Precision,
+    ) -> Tensor<Self, 2> {
+        let (x, weight, bias) = (lower(x), lower(weight), lower(bias));
+        let out = forward::dense(&x.primitive, &weight.primitive, &bias.primitive, precision);
+        let nodes = [x.node.clone(), weight.node.clone(), bias.node.clone()];
+        let step = steps::Dense.prepare::<C>(nodes).compute_bound().stateful();
+        raise(match step {
+            OpsKind::Tracked(step) => {
+                step.finish((x.primitive, weight.primitive, precision), out)
+            }
+            OpsKind::UnTracked(step) => step.finish(out),
+        })
+    }
+
+    fn activate(x: Tensor<Self, 2>, activation: Activation) -> Tensor<Self, 2> {
+        if activation != Activation::GeluNew {
+            return plain::activate(x, activation);
+        }
+        let x = lower(x);
+        let out = forward::gelu(&x.primitive);
+        let step = steps::Gelu.prepare::<C>([x.node.clone()]);
+        raise(match step.compute_bound().stateful() {
+            OpsKind::Tracked(step) => step.finish(x.primitive, out),
+            OpsKind::UnTracked(step) => step.finish(out),
+        })
+    }
+
+    fn normalize(
+        x: Tensor<Self, 2>,
+        residual: Option<Tensor<Self, 2>>,
+        weight: Tensor<Self, 1>,
+        bias: Tensor<Self, 1>,
+        eps: f64,
+    ) -> Tensor<Self, 2> {
+        let (x, weight, bias) = (lower(x), lower(weight), lower(bias));
+        let residual = residual.map(lower);
+        let normed = {
+            let residual = residual.as_ref().map(|residual| &residual.primitive);
+            forward::normalize(&x.primitive, residual, &weight.primitive, &bias.primitive, eps)
+        };
+        let state = (normed.normed, normed.factors, weight.primitive);
+        match residual {
+            Some(residual) => {
+                let nodes = [&x.node, &residual.node, &weight.node, &bias.node].map(Clone::clone);
+                let step = steps::NormalizeSum.prepare::<C>(nodes);
+                raise(match step.compute_bound().stateful() {
+                    OpsKind::Tracked(step) => step.finish(state, normed.out),
+                    OpsKind::UnTracked(step) => step.finish(normed.out),
+                })
+            }
+            None => {
+                let nodes = [&x.node, &weight.node, &bias.node].map(Clone::clone);
+                let step = steps::Normalize.prepare::<C>(nodes);
+                raise(match step.compute_bound().stateful() {
+                    OpsKind::Tracked(step) => step.finish(state, normed.out),
+                    OpsKind::UnTracked(step) => step.finish(normed.out),
+                })
+            }
+        }
+    }
+
+    fn attend(
+        query: Tensor<Self, 2>,
+        key: Tensor<Self, 2>,
+        value: Tensor<Self, 2>,
+        rows: &Rows,
+        heads: usize,
+        dropout: Option<Dropout>,
+        precision: Precision,
+    ) -> Tensor<Self, 2> {
+        let plan = forward::Plan::new(rows, heads, dropout, precision);
+        let (query, key, value) = (lower(query), lower(key), lower(value));
+        let out = forward::attend(&plan, &query.primitive, &key.primitive, &value.primitive);
+        let nodes = [&query.node, &key.node, &value.node].map(Clone::clone);
+        let step = steps::Attend.prepare::<C>(nodes);
+        raise(match step.compute_bound().stateful() {
+            OpsKind::Tracked(step) => {
+                let inputs = [query.primitive, key.primitive, value.primitive];
+                step.finish((plan, inputs), out)
+            }
+            OpsKind::UnTracked(step) => step.finish(out),
+        })
+    }
+
+    fn cross_entropy(logits: Tensor<Self, 2>, labels: Tensor<Self, 1, Int>) -> Tensor<Self, 1> {
+        let labels = forward::labels(labels);
+        let logits = lower(logits);
+        let entropy = forward::cross_entropy(&logits.primitive, &labels);
+        let step = steps::CrossEntropy.prepare::<C>([logits.node.clone()]);
+        raise(match step.compute_bound().stateful() {
+            OpsKind::Tracked(step) => {
+                step.finish((logits.primitive, labels, entropy.log_sums), entropy.out)
+            }
+            OpsKind::UnTracked(step) => step.finish(entropy.out),
+        })
+    }
 }
+
+fn lower<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
+    tensor.into_primitive().tensor()
+}
+
+fn raise<B: Backend, const D: usize>(tensor: FloatTensor<B>) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(tensor))
+}
+
+#[cfg(test)]
+mod tests;

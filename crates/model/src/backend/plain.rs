@@ -1,7 +1,10 @@
 //! The operations composed of Burn's own: their definition, for any device.
 
 use albert_checkpoint::Activation;
-use burn::tensor::{Int, Tensor, TensorData, activation as burn_activation, backend::Backend};
+use burn::tensor::backend::Backend;
+use burn::tensor::{FloatDType, Int, Tensor, TensorData, activation as burn_activation};
+
+use super::Precision;
 
 use crate::Rows;
 use crate::dropout::{self, Dropout};
@@ -10,15 +13,32 @@ use crate::dropout::{self, Dropout};
 /// and the largest negative number would overflow when the row's maximum is subtracted.
 const PADDING_SCORE: f32 = -1e9;
 
-pub(super) fn linear<B: Backend>(
+pub(super) fn dense<B: Backend>(
     x: Tensor<B, 2>,
     weight: Tensor<B, 2>,
     bias: Tensor<B, 1>,
+    precision: Precision,
 ) -> Tensor<B, 2> {
-    x.matmul(weight.transpose()) + bias.unsqueeze()
+    multiply(x, weight.transpose(), precision) + bias.unsqueeze()
 }
 
-pub(super) fn activation<B: Backend>(x: Tensor<B, 2>, activation: Activation) -> Tensor<B, 2> {
+/// A product whose factors are rounded first where the precision says so. Each use rounds by
+/// itself: gradients of one shared rounding would be summed in bf16.
+fn multiply<B: Backend, const D: usize>(
+    left: Tensor<B, D>,
+    right: Tensor<B, D>,
+    precision: Precision,
+) -> Tensor<B, D> {
+    match precision {
+        Precision::F32 => left.matmul(right),
+        Precision::Bf16 => {
+            let product = left.cast(FloatDType::BF16).matmul(right.cast(FloatDType::BF16));
+            product.cast(FloatDType::F32)
+        }
+    }
+}
+
+pub(super) fn activate<B: Backend>(x: Tensor<B, 2>, activation: Activation) -> Tensor<B, 2> {
     match activation {
         Activation::GeluNew => {
             let cubic = x.clone() * (x.clone().square() * 0.044715 + 1.0);
@@ -32,7 +52,7 @@ pub(super) fn activation<B: Backend>(x: Tensor<B, 2>, activation: Activation) ->
     }
 }
 
-pub(super) fn layer_norm<B: Backend>(
+pub(super) fn normalize<B: Backend>(
     x: Tensor<B, 2>,
     residual: Option<Tensor<B, 2>>,
     weight: Tensor<B, 1>,
@@ -49,13 +69,14 @@ pub(super) fn layer_norm<B: Backend>(
 }
 
 /// Attention with the full matrix of scores, of rows padded to the longest.
-pub(super) fn attention<B: Backend>(
+pub(super) fn attend<B: Backend>(
     query: Tensor<B, 2>,
     key: Tensor<B, 2>,
     value: Tensor<B, 2>,
     rows: &Rows,
     heads: usize,
     dropout: Option<Dropout>,
+    precision: Precision,
 ) -> Tensor<B, 2> {
     let device = query.device();
     let (count, longest) = (rows.count(), rows.longest());
@@ -83,7 +104,8 @@ pub(super) fn attention<B: Backend>(
         padded.reshape([count, longest, heads, dim]).swap_dims(1, 2)
     };
 
-    let scores = split(query).matmul(split(key).transpose()) / (dim as f64).sqrt(); // [rows, heads, len, len]
+    let scores = multiply(split(query), split(key).transpose(), precision); // [rows, heads, len, len]
+    let scores = scores / (dim as f64).sqrt();
     let scores = if full {
         scores
     } else {
@@ -100,7 +122,7 @@ pub(super) fn attention<B: Backend>(
         let mask = TensorData::new(mask, [count, heads, longest, longest]);
         probabilities = probabilities * Tensor::from_data(mask, &device);
     }
-    let context = probabilities.matmul(split(value)); // [rows, heads, len, dim]
+    let context = multiply(probabilities, split(value), precision); // [rows, heads, len, dim]
     let context = context.swap_dims(1, 2).reshape([count * longest, width]);
     if full {
         context

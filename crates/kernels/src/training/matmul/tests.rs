@@ -61,7 +61,8 @@ fn check(kernel: Kernel, tolerance: impl Fn(usize) -> f32) {
                 let start = bias.map_or(Start::Zero, Start::Bias);
                 let mut found = vec![f32::NAN; m * n];
                 let data = found.as_mut_ptr();
-                run(kernel, left, right, start, Target { data, stride: n });
+                let target = Target { data, stride: n };
+                run(kernel, left, right, start, target, k % 2 == 0);
                 let expected = plain(left, right, bias);
                 for (found, expected) in found.iter().zip(&expected) {
                     let difference = (found - expected).abs();

@@ -1,0 +1,149 @@
+//! Forward passes on Flex tensors.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use albert_kernels::training::matmul::{Matrix, Start, matmul};
+use albert_kernels::training::{activation, attention, cross_entropy, norm};
+use burn::tensor::backend::Backend;
+use burn::backend::flex::FlexTensor;
+use burn::tensor::{Int, Tensor, TensorData};
+
+use super::super::Precision;
+use crate::Rows;
+use crate::dropout::Dropout;
+
+/// The numbers of a tensor, row by row.
+pub(super) fn numbers(tensor: &FlexTensor) -> Cow<'_, [f32]> {
+    match tensor.as_slice::<f32>() {
+        Some(numbers) => Cow::Borrowed(numbers),
+        None => Cow::Owned(owned(tensor.clone())),
+    }
+}
+
+/// The same, moved out of the tensor where nothing else holds it.
+pub(super) fn owned(tensor: FlexTensor) -> Vec<f32> {
+    // Converted to f32 first, so that the element type fits.
+    let data = tensor.into_data().convert::<f32>();
+    data.into_vec().unwrap_or_default()
+}
+
+pub(super) fn tensor<const D: usize>(numbers: Vec<f32>, shape: [usize; D]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(numbers, shape))
+}
+
+/// Rows and columns of a matrix.
+pub(super) fn size(tensor: &FlexTensor) -> [usize; 2] {
+    let shape = tensor.layout().shape();
+    [shape[0], shape[1]]
+}
+
+pub(super) fn dense(
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    bias: &FlexTensor,
+    precision: Precision,
+) -> FlexTensor {
+    let ([tokens, inputs], [outputs, _]) = (size(x), size(weight));
+    let (x, weight, bias) = (numbers(x), numbers(weight), numbers(bias));
+    let x = Matrix::new(&x, tokens, inputs);
+    let weight = Matrix::new(&weight, outputs, inputs).transposed();
+    let out = matmul(precision, x, weight, Start::Bias(&bias));
+    tensor(out, [tokens, outputs])
+}
+
+pub(super) fn gelu(x: &FlexTensor) -> FlexTensor {
+    tensor(activation::gelu_tanh(&numbers(x)), size(x))
+}
+
+/// A norm's result, and what its backward pass wants.
+pub(super) struct Normed {
+    pub(super) out: FlexTensor,
+    pub(super) normed: FlexTensor,
+    pub(super) factors: Arc<Vec<f32>>,
+}
+
+pub(super) fn normalize(
+    x: &FlexTensor,
+    residual: Option<&FlexTensor>,
+    weight: &FlexTensor,
+    bias: &FlexTensor,
+    eps: f64,
+) -> Normed {
+    let residual = residual.map(numbers);
+    let (weight, bias) = (numbers(weight), numbers(bias));
+    let (out, normed, factors) =
+        norm::layer_norm(&numbers(x), residual.as_deref(), &weight, &bias, eps);
+    Normed {
+        out: tensor(out, size(x)),
+        normed: tensor(normed, size(x)),
+        factors: Arc::new(factors),
+    }
+}
+
+/// How attention's rows lie and what is dropped.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    lengths: Arc<[usize]>,
+    heads: usize,
+    dropout: Option<Dropout>,
+    precision: Precision,
+}
+
+impl Plan {
+    pub(super) fn new(
+        rows: &Rows,
+        heads: usize,
+        dropout: Option<Dropout>,
+        precision: Precision,
+    ) -> Self {
+        Self {
+            lengths: rows.lengths().into(),
+            heads,
+            dropout,
+            precision,
+        }
+    }
+
+    pub(super) fn layout(&self, width: usize) -> attention::Layout<'_> {
+        attention::Layout {
+            lengths: &self.lengths,
+            heads: self.heads,
+            dim: width / self.heads,
+            precision: self.precision,
+            dropout: self.dropout.map(|dropout| (dropout.stream, dropout.rate)),
+        }
+    }
+}
+
+pub(super) fn attend(
+    plan: &Plan,
+    query: &FlexTensor,
+    key: &FlexTensor,
+    value: &FlexTensor,
+) -> FlexTensor {
+    let [tokens, width] = size(query);
+    let (query, key, value) = (numbers(query), numbers(key), numbers(value));
+    let out = attention::attention(plan.layout(width), &query, &key, &value);
+    tensor(out, [tokens, width])
+}
+
+pub(super) fn labels<B: Backend>(labels: Tensor<B, 1, Int>) -> Arc<[usize]> {
+    // A negative label is no class and stays none.
+    let as_index = |label: i64| usize::try_from(label).unwrap_or(usize::MAX);
+    labels.into_data().iter::<i64>().map(as_index).collect()
+}
+
+/// A loss, and what its backward pass wants.
+pub(super) struct Entropy {
+    pub(super) out: FlexTensor,
+    pub(super) log_sums: Arc<Vec<f32>>,
+}
+
+pub(super) fn cross_entropy(logits: &FlexTensor, labels: &[usize]) -> Entropy {
+    let (mean, log_sums) = cross_entropy::cross_entropy(&numbers(logits), labels);
+    Entropy {
+        out: tensor(vec![mean], [1]),
+        log_sums: Arc::new(log_sums),
+    }
+}
