@@ -211,7 +211,7 @@ impl FromStr for ProblemType {
 /// section 3; the defaults are transformers').
 ///
 /// A value read from a file is valid. One changed in memory is checked by
-/// [`validate`](Self::validate), which [`save`](crate::save) calls too.
+/// [`validate`](Self::validate), which [`save`](crate::save()) calls too.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AlbertConfig {
     /// The heads on the encoder.

@@ -198,3 +198,128 @@ fn summary(card: &str) -> String {
         None => paragraph,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::AlbertConfig;
+
+    /// A place with these models, each with a card.
+    fn place(models: &[(&str, &str)]) -> tempfile::TempDir {
+        let place = tempfile::tempdir().unwrap();
+        let config = AlbertConfig::preset("tiny").unwrap().to_json();
+        for (name, card) in models {
+            let dir = place.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            fs::write(dir.join("config.json"), &config).unwrap();
+            fs::write(dir.join("README.md"), card).unwrap();
+        }
+        place
+    }
+
+    #[test]
+    fn a_name_is_found_in_the_first_place_that_has_it() {
+        let (first, second) = (
+            place(&[("small", "")]),
+            place(&[("mini", ""), ("small", "")]),
+        );
+        let places = [
+            first.path().to_path_buf(),
+            PathBuf::from("nowhere"),
+            second.path().into(),
+        ];
+        assert_eq!(
+            find_in(&places, Some("small")).unwrap(),
+            first.path().join("small")
+        );
+        assert_eq!(find_in(&places, None).unwrap(), second.path().join("mini"));
+        let folder = second.path().join("small");
+        assert_eq!(find_in(&places, folder.to_str()).unwrap(), folder);
+    }
+
+    #[test]
+    fn a_name_that_is_not_found_says_where_it_was_looked_for_and_what_is_there() {
+        let place = place(&[("mini", ""), ("small", ""), (".albert-x.part", "")]);
+        let places = [place.path().to_path_buf()];
+        let message = find_in(&places, Some("large")).unwrap_err().to_string();
+        let looked = place.path().display();
+        assert_eq!(
+            message,
+            format!("no model `large`; looked in {looked}; models there: mini, small")
+        );
+        let message = find_in(&[PathBuf::from("nowhere")], None)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            message.starts_with("no model `mini`; looked in nowhere; no models"),
+            "{message}"
+        );
+
+        for (path, problem) in [("./large", "no such folder"), ("../x", "no such folder")] {
+            let message = find_in(&places, Some(path)).unwrap_err().to_string();
+            assert_eq!(message, format!("{path}: there is {problem}"));
+        }
+        let file = place.path().join("mini/config.json");
+        let message = find_in(&places, file.to_str()).unwrap_err().to_string();
+        assert!(message.contains("is a file"), "{message}");
+        assert!(find_in(&places, Some("")).is_err());
+        assert!(find_in(&places, Some("..")).is_ok_and(|dir| dir == Path::new("..")));
+    }
+
+    #[test]
+    fn models_are_listed_once_with_what_their_cards_say() {
+        let first = place(&[
+            ("small", "# Small\n\nFor tests. Not for use.\n"),
+            ("bad", ""),
+        ]);
+        let second = place(&[
+            (
+                "mini",
+                "---\nlicense: MIT\nsummary: \"A summary.\"\n---\nText.",
+            ),
+            ("small", ""),
+        ]);
+        fs::write(first.path().join("bad/config.json"), "{").unwrap();
+        let models = shipped_in(&[first.path().into(), second.path().into()]);
+        let listed: Vec<_> = models
+            .iter()
+            .map(|m| (m.name.as_str(), m.summary.as_str()))
+            .collect();
+        assert_eq!(listed, [("mini", "A summary."), ("small", "For tests.")]);
+        let tiny = AlbertConfig::preset("tiny").unwrap();
+        assert_eq!(models[1].parameters, tiny.parameter_count());
+        assert_eq!(models[1].architecture, tiny.architecture);
+        assert_eq!(models[1].dir, first.path().join("small"));
+        assert_eq!(models[1].bytes, tiny.to_json().len() as u64 + 33);
+    }
+
+    #[test]
+    fn a_summary_is_the_first_sentence_of_prose() {
+        for (card, expected) in [
+            ("", ""),
+            ("# Only a title\n", ""),
+            (
+                "# Title\n![curve](a.svg)\n\nOne model\nof 3.2 million parameters. More.",
+                "One model of 3.2 million parameters.",
+            ),
+            ("---\nlicense: MIT\n---\n\nNo full stop", "No full stop"),
+            ("---\nnever closed", ""),
+        ] {
+            assert_eq!(summary(card), expected, "{card:?}");
+        }
+    }
+
+    #[test]
+    fn models_beside_and_above_the_program_are_looked_for() {
+        let program = fs::canonicalize(env::current_exe().unwrap()).unwrap();
+        let beside = program.parent().unwrap();
+        let places = places();
+        let position = |dir: &Path| {
+            places
+                .iter()
+                .position(|p| *p == dir.join("models"))
+                .unwrap()
+        };
+        assert!(position(beside) < position(beside.parent().unwrap()));
+    }
+}

@@ -1,4 +1,5 @@
-//! The header of a safetensors file: which tensors it holds, and where.
+//! The header of a safetensors file, read and written: which tensors it holds,
+//! and where.
 //!
 //! The format: 8 bytes with the length of the header, the header as JSON, then
 //! the tensors' bytes end to end. Nothing in it is believed before it is
@@ -10,6 +11,9 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
+use serde_json::{Map, Value, json};
+
+use crate::tensor::DType;
 
 /// The format's own limit on the length of a header.
 const MAX_HEADER: u64 = 100_000_000;
@@ -211,5 +215,141 @@ impl<'de> Deserialize<'de> for Header {
         }
 
         deserializer.deserialize_map(Entries)
+    }
+}
+
+/// Puts a header together while tensors are laid end to end.
+pub(crate) struct HeaderWriter {
+    entries: Map<String, Value>,
+    end: u64,
+}
+
+impl HeaderWriter {
+    pub(crate) fn new() -> Self {
+        // transformers asks for this mark before it reads a file.
+        let mark = json!({"format": "pt"});
+        let entries = Map::from_iter([("__metadata__".to_owned(), mark)]);
+        Self { entries, end: 0 }
+    }
+
+    /// Adds the next tensor; false if there is one of this name already.
+    pub(crate) fn add(&mut self, name: &str, dtype: DType, shape: &[usize]) -> bool {
+        if self.entries.contains_key(name) {
+            return false;
+        }
+        let start = self.end;
+        self.end += shape.iter().product::<usize>() as u64 * dtype.bytes() as u64;
+        self.entries.insert(
+            name.to_owned(),
+            json!({"dtype": dtype.name(), "shape": shape, "data_offsets": [start, self.end]}),
+        );
+        true
+    }
+
+    /// The bytes that stand before the tensors.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        let mut text = Value::Object(self.entries).to_string();
+        // The format aligns the numbers to 8 bytes with spaces.
+        text.push_str(&" ".repeat(text.len().next_multiple_of(LENGTH_BYTES) - text.len()));
+        [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use safetensors::SafeTensors;
+
+    use super::*;
+
+    fn file(header: &str, data: usize) -> Vec<u8> {
+        let length = (header.len() as u64).to_le_bytes();
+        [&length[..], header.as_bytes(), &vec![0; data]].concat()
+    }
+
+    /// A file with tensors of several types, one of them without elements.
+    fn good() -> Vec<u8> {
+        let header = json!({
+            "__metadata__": {"format": "pt"},
+            "a": {"dtype": "F32", "shape": [2, 1], "data_offsets": [0, 8]},
+            "b": {"dtype": "F16", "shape": [3], "data_offsets": [8, 14]},
+            "empty": {"dtype": "I64", "shape": [0, 4], "data_offsets": [14, 14]},
+            "c": {"dtype": "BOOL", "shape": [], "data_offsets": [14, 15]},
+        });
+        file(&header.to_string(), 15)
+    }
+
+    /// The reference reader must refuse nothing that `read` accepts, and must
+    /// see the same tensors.
+    fn agrees_with_the_reference(file: &[u8]) {
+        let Ok(entries) = read(file) else { return };
+        let reference = SafeTensors::deserialize(file).unwrap();
+        assert_eq!(reference.len(), entries.len());
+        for entry in entries {
+            let tensor = reference.tensor(&entry.name).unwrap();
+            assert_eq!(tensor.shape(), entry.shape);
+            assert_eq!(tensor.data(), &file[entry.range]);
+            assert_eq!(format!("{:?}", tensor.dtype()), entry.dtype);
+        }
+    }
+
+    #[test]
+    fn a_good_file_reads_as_the_reference_reads_it() {
+        assert_eq!(read(&good()).unwrap().len(), 4);
+        agrees_with_the_reference(&good());
+    }
+
+    #[test]
+    fn every_type_of_the_format_is_known() {
+        for (dtype, bytes) in [
+            ("F4", 4),
+            ("F6_E2M3", 6),
+            ("F6_E3M2", 6),
+            ("BOOL", 8),
+            ("U8", 8),
+            ("I8", 8),
+            ("F8_E5M2", 8),
+            ("F8_E4M3", 8),
+            ("F8_E8M0", 8),
+            ("I16", 16),
+            ("U16", 16),
+            ("F16", 16),
+            ("BF16", 16),
+            ("I32", 32),
+            ("U32", 32),
+            ("F32", 32),
+            ("I64", 64),
+            ("U64", 64),
+            ("F64", 64),
+            ("C64", 64),
+        ] {
+            let info = json!({"a": {"dtype": dtype, "shape": [8], "data_offsets": [0, bytes]}});
+            let file = file(&info.to_string(), bytes);
+            assert_eq!(read(&file).unwrap()[0].dtype, dtype);
+            assert!(SafeTensors::deserialize(&file).is_ok(), "{dtype}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_changed_file_is_refused_or_reads_as_the_reference_reads_it(
+            changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
+            digits in prop::collection::vec((any::<prop::sample::Index>(), b'0'..=b'9'), 0..4),
+            length in 0usize..400,
+        ) {
+            let mut file = good();
+            let places: Vec<usize> =
+                (8..file.len()).filter(|i| file[*i].is_ascii_digit()).collect();
+            for (at, digit) in digits {
+                file[places[at.index(places.len())]] = digit;
+            }
+            for (at, byte) in changes {
+                let at = at.index(file.len());
+                file[at] = byte;
+            }
+            agrees_with_the_reference(&file);
+            file.truncate(length);
+            agrees_with_the_reference(&file);
+        }
     }
 }

@@ -259,18 +259,18 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Parsed> {
 
 /// The fields not yet read. Each method takes the ones it is about; what is
 /// left at the end nobody has honoured.
-struct Fields<'a> {
+pub(crate) struct Fields<'a> {
     path: &'a Path,
     map: Map<String, Value>,
     notes: Vec<String>,
 }
 
 impl Fields<'_> {
-    fn take(&mut self, name: &str) -> Option<Value> {
+    pub(crate) fn take(&mut self, name: &str) -> Option<Value> {
         self.map.shift_remove(name)
     }
 
-    fn error(&self, field: &str, problem: impl Into<String>) -> Error {
+    pub(crate) fn error(&self, field: &str, problem: impl Into<String>) -> Error {
         Error::field(self.path, field, problem)
     }
 
@@ -289,7 +289,7 @@ impl Fields<'_> {
         }
     }
 
-    fn whole(&self, field: &str, value: &Value) -> Result<usize> {
+    pub(crate) fn whole(&self, field: &str, value: &Value) -> Result<usize> {
         value
             .as_u64()
             .and_then(|n| usize::try_from(n).ok())
@@ -426,150 +426,6 @@ impl Fields<'_> {
         Ok(())
     }
 
-    /// The names of the labels from `id2label`, `label2id` and `num_labels`,
-    /// which must agree.
-    fn labels(&mut self) -> Result<Vec<String>> {
-        let by_id = self.id2label()?;
-        let by_label = self.label2id()?;
-        let count = match self.take("num_labels") {
-            None | Some(Value::Null) => None,
-            Some(value) => Some(self.whole("num_labels", &value)?),
-        };
-        let labels = match (by_id, by_label) {
-            (Some(names), Some(ids)) => {
-                self.agree(&names, &ids)?;
-                Some(names)
-            }
-            (Some(names), None) => Some(names),
-            (None, Some(ids)) => Some(self.in_order(ids)?),
-            (None, None) => None,
-        };
-        match (labels, count) {
-            (Some(names), Some(n)) if names.len() != n => Err(self.error(
-                "num_labels",
-                format!("is {n}, but the label map has {} labels", names.len()),
-            )),
-            (Some(names), _) => Ok(names),
-            (None, Some(n)) if n > MAX_LABELS => Err(self.error(
-                "num_labels",
-                format!("is {n}; at most {MAX_LABELS} are supported"),
-            )),
-            (None, n) => Ok(AlbertConfig::default_labels(n.unwrap_or(2))),
-        }
-    }
-
-    fn id2label(&mut self) -> Result<Option<Vec<String>>> {
-        let field = "id2label";
-        let map = match self.take(field) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::Object(map)) => map,
-            Some(value) => {
-                return Err(self.error(
-                    field,
-                    format!("must map ids to names, not be {}", kind(&value)),
-                ));
-            }
-        };
-        let mut names = vec![None; map.len()];
-        for (id, name) in map {
-            let Value::String(name) = name else {
-                return Err(self.error(
-                    field,
-                    format!("has {} for {id:?}, where a name should be", shown(&name)),
-                ));
-            };
-            match id.parse::<usize>().ok().and_then(|i| names.get_mut(i)) {
-                Some(slot @ None) => *slot = Some(name),
-                Some(Some(_)) => {
-                    return Err(self.error(field, format!("has the id {id} twice")));
-                }
-                None => return Err(self.error(field, not_contiguous(&id, names.len()))),
-            }
-        }
-        Ok(Some(names.into_iter().flatten().collect()))
-    }
-
-    fn label2id(&mut self) -> Result<Option<Vec<(String, usize)>>> {
-        let field = "label2id";
-        let map = match self.take(field) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::Object(map)) => map,
-            Some(value) => {
-                return Err(self.error(
-                    field,
-                    format!("must map names to ids, not be {}", kind(&value)),
-                ));
-            }
-        };
-        let mut ids = Vec::with_capacity(map.len());
-        for (name, id) in map {
-            // Some older files have the ids as text.
-            let number = match &id {
-                Value::String(text) => text.parse().ok(),
-                value => value.as_u64().and_then(|n| usize::try_from(n).ok()),
-            };
-            match number {
-                Some(number) => ids.push((name, number)),
-                None => {
-                    return Err(self.error(
-                        field,
-                        format!("has {} for {name:?}, where an id should be", shown(&id)),
-                    ));
-                }
-            }
-        }
-        Ok(Some(ids))
-    }
-
-    fn agree(&self, names: &[String], ids: &[(String, usize)]) -> Result<()> {
-        let field = "label2id";
-        for (name, id) in ids {
-            match names.get(*id) {
-                Some(other) if other == name => {}
-                Some(other) => {
-                    return Err(self.error(
-                        field,
-                        format!("has {id} for {name:?}, but `id2label` has {other:?} there"),
-                    ));
-                }
-                None => {
-                    return Err(self.error(
-                        field,
-                        format!(
-                            "has {id} for {name:?}, but `id2label` has only {} labels",
-                            names.len()
-                        ),
-                    ));
-                }
-            }
-        }
-        match names
-            .iter()
-            .find(|name| !ids.iter().any(|(other, _)| other == *name))
-        {
-            Some(name) => Err(self.error(field, format!("lacks {name:?}, which `id2label` has"))),
-            None => Ok(()),
-        }
-    }
-
-    fn in_order(&self, ids: Vec<(String, usize)>) -> Result<Vec<String>> {
-        let mut names = vec![None; ids.len()];
-        for (name, id) in ids {
-            match names.get_mut(id) {
-                Some(slot @ None) => *slot = Some(name),
-                Some(Some(_)) => {
-                    return Err(self.error("label2id", format!("has the id {id} twice")));
-                }
-                None => {
-                    return Err(
-                        self.error("label2id", not_contiguous(&id.to_string(), names.len()))
-                    );
-                }
-            }
-        }
-        Ok(names.into_iter().flatten().collect())
-    }
-
     /// The notes, with one on every field that is left.
     fn finish(mut self) -> Vec<String> {
         let unknown: Vec<String> = self
@@ -589,17 +445,6 @@ impl Fields<'_> {
     }
 }
 
-/// As many names as an id of a label can have; it bounds what one number in a
-/// file can make this program allocate.
-const MAX_LABELS: usize = 1 << 20;
-
-fn not_contiguous(id: &str, labels: usize) -> String {
-    format!(
-        "has the id {id}; {labels} labels have the ids 0 to {}",
-        labels.saturating_sub(1)
-    )
-}
-
 /// Equal values; numbers by value, so that 0 and 0.0 agree.
 fn same(a: &Value, b: &Value) -> bool {
     match (a.as_f64(), b.as_f64()) {
@@ -608,7 +453,7 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-fn kind(value: &Value) -> &'static str {
+pub(crate) fn kind(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "a truth value",
@@ -620,11 +465,28 @@ fn kind(value: &Value) -> &'static str {
 }
 
 /// A value as a message shows it: itself when short, else its kind.
-fn shown(value: &Value) -> String {
+pub(crate) fn shown(value: &Value) -> String {
     let text = value.to_string();
     if text.len() <= 40 {
         text
     } else {
         kind(value).to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bookkeeping_is_sorted_for_the_search() {
+        assert!(BOOKKEEPING.is_sorted());
+    }
+
+    #[test]
+    fn numbers_are_written_as_short_as_they_can_be() {
+        assert_eq!(number(1e-12).to_string(), "1e-12");
+        assert_eq!(number(0.1).to_string(), "0.1");
+        assert_eq!(number(0.0).to_string(), "0.0");
     }
 }

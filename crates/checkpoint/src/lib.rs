@@ -44,6 +44,7 @@ mod find;
 mod header;
 mod inspect;
 mod json;
+mod labels;
 mod mmap;
 mod names;
 mod parameters;

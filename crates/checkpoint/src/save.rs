@@ -6,12 +6,12 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use half::{bf16, f16};
-use serde_json::{Map, json};
 use tempfile::TempDir;
 
 use crate::config::{AlbertConfig, Architecture};
 use crate::error::{Error, Result};
 use crate::files::{folder_of, stage, sync_folder};
+use crate::header::HeaderWriter;
 use crate::names;
 use crate::parameters::ParameterSpec;
 use crate::tensor::DType;
@@ -178,28 +178,15 @@ fn write_weights(
     dtype: DType,
     has_heads: bool,
 ) -> Result<()> {
-    let mut header = Map::new();
-    // transformers asks for this mark before it reads a file.
-    header.insert("__metadata__".to_owned(), json!({"format": "pt"}));
-    let mut start = 0;
+    let mut header = HeaderWriter::new();
     for tensor in tensors {
-        let end = start + tensor.data.len() * dtype.bytes();
-        header.insert(
-            names::saved(tensor.name, has_heads).to_owned(),
-            json!({"dtype": dtype.name(), "shape": tensor.shape, "data_offsets": [start, end]}),
-        );
-        start = end;
+        header.add(names::saved(tensor.name, has_heads), dtype, tensor.shape);
     }
-    let mut header = serde_json::Value::Object(header).to_string();
-    // The format aligns the numbers to 8 bytes with spaces.
-    header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
-
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let write = |out: &mut BufWriter<&mut File>, bytes: &[u8]| {
         out.write_all(bytes).map_err(Error::io("write", path))
     };
-    write(&mut out, &(header.len() as u64).to_le_bytes())?;
-    write(&mut out, header.as_bytes())?;
+    write(&mut out, &header.into_bytes())?;
     for tensor in tensors {
         for &x in tensor.data {
             let (bytes, kept): (&[u8], bool) = match dtype {
