@@ -10,9 +10,9 @@
 //! - [`Checkpoint::open`] maps the weights into memory and holds them against
 //!   the configuration, under whichever names the file has them. A missing or
 //!   mis-shaped tensor is an error that names it; one that nothing needs is
-//!   listed in [`Checkpoint::unused`]. [`inspect`] describes any folder, also a
+//!   listed in [`Checkpoint::unused`]. [`inspect`](inspect()) describes any folder, also a
 //!   broken one.
-//! - [`save`] writes a folder that transformers loads without a warning, and
+//! - [`save`](save()) writes a folder that transformers loads without a warning, and
 //!   leaves nothing half-written behind.
 //! - [`find_model`] finds the models that ship by their names.
 //!
