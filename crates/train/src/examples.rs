@@ -1,12 +1,13 @@
 //! Segment pairs for sentence-order prediction (Lan et al. 2019, section 3.1), made so that
 //! lengths and cuts say nothing about the order.
 //!
-//! A document is walked from its front or, as often, from its back. Consecutive whole sentences
-//! are taken while they fit the target; the group is split at a random sentence boundary into A
-//! and B, and the two change places half of the time. The direction matters: a walk from the
-//! front begins each group with a sentence that did not fit the group before, and such sentences
-//! are long, so that the first segment would tend to be the longer one. Walking both ways makes
-//! the two tendencies cancel.
+//! A document falls into blocks of some thirty sentences, and each is walked from its front or, as
+//! often, from its back. Consecutive whole sentences are taken while they fit the target; the
+//! group is split at a random sentence boundary into A and B, and the two change places half of
+//! the time. The direction matters: a walk from the front begins each group with a sentence that
+//! did not fit the group before, and such sentences are long, so that the first segment would
+//! tend to be the longer one. Walking both ways makes the two tendencies cancel; the blocks see
+//! to it that they do so within a book as well.
 //!
 //! Where two consecutive sentences do not fit together, both are cut to a stretch of their
 //! inside, and a sentence that has no neighbour is cut to its inside and split between two words:
@@ -74,13 +75,17 @@ pub fn plan(
     let mut groups = Vec::new();
     for &document in documents {
         let mut random = stream(seed, Purpose::Plan, pass, document.into());
-        let sentences = corpus.document(document as usize);
-        let backward = random.coin();
-        let mut rest = sentences;
-        while !rest.is_empty() {
-            let target = draw_target(rules, &mut random);
-            let taken = take(corpus, &mut rest, backward, target);
-            groups.extend(group(corpus, vocabulary, taken, target));
+        let mut document = corpus.document(document as usize);
+        while !document.is_empty() {
+            let end = (document.start + 24 + random.below(17)).min(document.end);
+            let mut block = document.start..end;
+            document.start = end;
+            let backward = random.coin();
+            while !block.is_empty() {
+                let target = draw_target(rules, &mut random);
+                let taken = take(corpus, &mut block, backward, target);
+                groups.extend(group(corpus, vocabulary, taken, target));
+            }
         }
     }
     groups

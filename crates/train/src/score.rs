@@ -8,10 +8,11 @@
 //! Documents are taken in the order of the corpus; titles are ignored. A paragraph is cut into
 //! sentences by [`albert_text::sentences`], and each sentence becomes pieces by itself, special
 //! pieces typed in the text read as plain characters. Sentences without pieces are left out, a
-//! sentence of more than 125 pieces is cut to its first 125. Then, for each document:
+//! sentence of more than 125 pieces is cut to its first 125. The sentences of a document fall into
+//! blocks of 32, the last of which may have fewer. Then, for each block in turn:
 //!
-//! 1. *Direction.* `coin`: heads, and the document is walked from its last sentence to its
-//!    first; otherwise from the first to the last.
+//! 1. *Direction.* `coin`: heads, and the block is walked from its last sentence to its first;
+//!    otherwise from the first to the last.
 //! 2. *Groups.* Consecutive sentences are taken while they have at most 125 pieces together;
 //!    the next sentence begins the next group. Then for each group, in the order of the walk:
 //! 3. *Pairs.* With n >= 2 sentences, the first `1 + below(n - 1)` of them, in the order of the
@@ -47,6 +48,9 @@ use crate::random::{Random, SplitMix64};
 
 /// The most pieces of text in a row: 128 less `[CLS]`, `[SEP]`, `[SEP]`.
 const TARGET: usize = 125;
+
+/// Sentences that are walked in one direction.
+const BLOCK: usize = 32;
 
 /// Rows a forward pass.
 const ROWS: usize = 16;
@@ -200,11 +204,13 @@ fn examples(
             }
         }
     }
-    let lengths: Vec<usize> = parts.iter().map(|sentence| sentence.ids.len()).collect();
-    let rows = groups(&lengths, random.coin())
-        .into_iter()
-        .map(|group| example(&parts[group], tokenizer, random))
-        .collect();
+    let mut rows = Vec::new();
+    for block in parts.chunks(BLOCK) {
+        let lengths: Vec<usize> = block.iter().map(|sentence| sentence.ids.len()).collect();
+        for group in groups(&lengths, random.coin()) {
+            rows.push(example(&block[group], tokenizer, random));
+        }
+    }
     Ok(rows)
 }
 
@@ -408,7 +414,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn groups_cover_the_document_from_either_end() {
+    fn groups_cover_a_block_from_either_end() {
         let lengths = [100, 20, 10, 120, 5, 125, 30];
         assert_eq!(groups(&lengths, false), [0..2, 2..3, 3..5, 5..6, 6..7]);
         assert_eq!(groups(&lengths, true), [6..7, 5..6, 3..5, 1..3, 0..1]);

@@ -1,0 +1,111 @@
+#!/usr/bin/env python3
+"""Recompute `albert score`'s three scores with transformers, from the same folder and rows.
+
+    albert score --model models/mini --corpus heldout.jsonl.zst --examples rows.jsonl --json > score.json
+    python golden/train/score_with_transformers.py --model models/mini --examples rows.jsonl --score score.json
+
+Written for torch 2.x and transformers 4.57.1. The rows are those that `albert score` made by its
+protocol (crates/train/src/score.rs describes it); this script holds each of them against the
+protocol's rules that can be seen in a row, runs the model and computes loss, accuracy, bits per
+character and order accuracy anew. It exits with 1 if a score differs by more than the tolerance.
+"""
+
+import argparse
+import json
+import math
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AlbertForPreTraining
+
+# Both sides compute in 32 bits in another order; a mean over thousands of pieces agrees far
+# closer than this. An accuracy may differ where two guesses tie within rounding: one item.
+LOSS_TOLERANCE = 1e-4
+
+CLS, SEP, MASK = 2, 3, 4
+
+
+def check(row):
+    """The protocol's rules that can be seen in a row."""
+    ids, types = row["input_ids"], row["token_type_ids"]
+    assert len(ids) == len(types) <= 128
+    assert ids[0] == CLS and ids[-1] == SEP
+    separators = [i for i, piece in enumerate(ids) if piece == SEP]
+    pair = row["sentence_order_label"] is not None
+    assert len(separators) == 1 + pair
+    assert types == [0] * (separators[0] + 1) + [1] * (len(ids) - separators[0] - 1)
+    assert len(row["masked_positions"]) == len(row["labels"]) > 0
+    assert all(ids[i] == MASK for i in row["masked_positions"]), "every piece is [MASK]"
+
+
+def main():
+    root = Path(__file__).resolve().parents[2]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default=root / "models" / "mini", help="a checkpoint folder")
+    parser.add_argument("--examples", required=True, help="rows that `albert score` wrote")
+    parser.add_argument("--score", help="the JSON that `albert score` printed, to hold against")
+    parser.add_argument("--batch", type=int, default=32)
+    arguments = parser.parse_args()
+
+    model = AlbertForPreTraining.from_pretrained(arguments.model, torch_dtype=torch.float32).eval()
+    with open(arguments.examples, encoding="utf-8") as lines:
+        rows = [json.loads(line) for line in lines]
+    nats, right, masked, characters, pairs, ordered = 0.0, 0, 0, 0, 0, 0
+    for start in range(0, len(rows), arguments.batch):
+        batch = rows[start : start + arguments.batch]
+        longest = max(len(row["input_ids"]) for row in batch)
+        ids = torch.zeros(len(batch), longest, dtype=torch.long)
+        types, attention = torch.zeros_like(ids), torch.zeros_like(ids)
+        for i, row in enumerate(batch):
+            check(row)
+            length = len(row["input_ids"])
+            ids[i, :length] = torch.tensor(row["input_ids"])
+            types[i, :length] = torch.tensor(row["token_type_ids"])
+            attention[i, :length] = 1
+        with torch.no_grad():
+            output = model(input_ids=ids, token_type_ids=types, attention_mask=attention)
+        for i, row in enumerate(batch):
+            logits = output.prediction_logits[i, row["masked_positions"]].double()
+            labels = torch.tensor(row["labels"])
+            nats += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
+            right += (logits.argmax(-1) == labels).sum().item()
+            masked += len(labels)
+            characters += row["characters"]
+            if row["sentence_order_label"] is not None:
+                pairs += 1
+                guess = output.sop_logits[i].argmax().item()
+                ordered += guess == row["sentence_order_label"]
+    scores = {
+        "masked_lm_loss": nats / masked,
+        "masked_lm_accuracy": right / masked,
+        "masked_bits_per_character": nats / math.log(2) / characters,
+        "sentence_order_accuracy": ordered / pairs,
+        "pairs": pairs,
+        "masked": masked,
+    }
+    print(json.dumps(scores, indent=2))
+
+    if arguments.score:
+        expected = json.loads(Path(arguments.score).read_text(encoding="utf-8"))
+        tolerances = {
+            "masked_lm_loss": LOSS_TOLERANCE,
+            "masked_lm_accuracy": 1.5 / masked,
+            "masked_bits_per_character": LOSS_TOLERANCE,
+            "sentence_order_accuracy": 1.5 / pairs,
+            "pairs": 0,
+            "masked": 0,
+        }
+        wrong = [
+            f"{key}: {expected[key]} by albert, {scores[key]} by transformers"
+            for key, tolerance in tolerances.items()
+            if abs(expected[key] - scores[key]) > tolerance
+        ]
+        for line in wrong:
+            print(line, file=sys.stderr)
+        print("the scores differ" if wrong else "the scores agree")
+        sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()
