@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use albert_checkpoint::AlbertConfig;
-use albert_model::{AlbertForPreTraining, Cpu, PretrainBatch};
+use albert_model::{AlbertForPreTraining, Cpu, Precision, PretrainBatch};
 
 #[path = "../../train/src/optim/mod.rs"]
 mod optim;
@@ -21,7 +21,13 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (rows, length): (usize, usize) = (text(1, "32").parse()?, text(2, "64").parse()?);
     let config = AlbertConfig::preset(&preset).ok_or("no such preset")?;
     let device = Default::default();
-    let mut model = AlbertForPreTraining::<Cpu>::init(&config, 0, &device)?;
+    let precision = match text(3, "f32").as_str() {
+        "f32" => Precision::F32,
+        "bf16" => Precision::Bf16,
+        other => return Err(format!("unknown precision {other}").into()),
+    };
+    let model = AlbertForPreTraining::<Cpu>::init(&config, 0, &device)?;
+    let mut model = model.with_precision(precision);
     let mut optimizer = Lamb::new(LambConfig::default());
 
     let mut state = 1_u32;
