@@ -62,6 +62,7 @@ impl<B: TrainingBackend> Run<B> {
         device: &B::Device,
     ) -> Run<B> {
         let mut optimizer = AnyOptimizer::new(&sources.recipe.optimizer);
+        let precision = sources.recipe.precision.precision();
         let resumed = optimizer_state.is_some();
         if let Some(state) = optimizer_state {
             optimizer.restore(state);
@@ -73,7 +74,7 @@ impl<B: TrainingBackend> Run<B> {
             sources,
             budget,
             info,
-            model: Some(model),
+            model: Some(model.with_precision(precision)),
             optimizer,
             metrics,
             device: device.clone(),
@@ -321,11 +322,7 @@ impl<B: TrainingBackend> Run<B> {
         let optimizer = self.optimizer.state();
         self.info.optimizer_steps = optimizer.steps;
         state::save(&self.output, &self.info, &model.tensors(), &optimizer)?;
-        model.save(
-            &self.output,
-            self.sources.recipe.report.precision.dtype(),
-            &[],
-        )?;
+        model.save(&self.output, self.sources.recipe.report.dtype.dtype(), &[])?;
         let name = self
             .output
             .file_name()

@@ -290,7 +290,7 @@ fn a_run_learns_and_leaves_a_checkpoint_with_its_curves() {
         dev_share = 0.1
         dev_examples = 64
         evaluate_steps = 50
-        precision = "f16"
+        dtype = "f16"
         "#,
     );
     let mut seen = Evaluations(Vec::new());
