@@ -4,6 +4,7 @@ mod encoding;
 mod error;
 mod json;
 mod layout_file;
+mod memo;
 mod sentences;
 mod spiece;
 mod tokenizer;

@@ -11,6 +11,8 @@ use crate::{Error, Result};
 const JSON_NAME: &str = "tokenizer.json";
 /// The name of a SentencePiece model.
 const SPIECE_NAME: &str = "spiece.model";
+/// The name of the file beside it that may change Google's rules.
+const CONFIG_NAME: &str = "tokenizer_config.json";
 
 /// Characters to ids and back.
 ///
@@ -40,17 +42,30 @@ impl Tokenizer {
         Self::from_bytes(bytes, path)
     }
 
-    /// Reads the tokenizer of a checkpoint folder: `tokenizer.json`, else `spiece.model`.
+    /// Reads the tokenizer of a checkpoint folder: `tokenizer.json`, else `spiece.model` with the
+    /// `do_lower_case`, `remove_space` and `keep_accents` of a `tokenizer_config.json` beside it.
     ///
     /// # Errors
     /// As [`Tokenizer::from_file`], and a folder with neither.
     pub fn from_folder(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
-        for name in [JSON_NAME, SPIECE_NAME] {
-            let path = folder.join(name);
-            if path.exists() {
-                return Self::from_file(path);
+        let json = folder.join(JSON_NAME);
+        if json.exists() {
+            return Self::from_file(json);
+        }
+        let spiece = folder.join(SPIECE_NAME);
+        if spiece.exists() {
+            let mut tokenizer = Self::from_file(spiece)?;
+            let config = folder.join(CONFIG_NAME);
+            if let Backend::Spiece(backend) = &mut tokenizer.backend
+                && config.exists()
+            {
+                let text = std::fs::read_to_string(&config).map_err(Error::io(&config))?;
+                backend
+                    .configure(&text)
+                    .map_err(|reason| Error::file(&config, reason))?;
             }
+            return Ok(tokenizer);
         }
         Err(Error::NoTokenizer(folder.to_path_buf()))
     }
@@ -91,30 +106,24 @@ impl Tokenizer {
     }
 
     /// Writes the tokenizer into a folder, under the name and in the form that it was read in:
-    /// `tokenizer.json` for one that was trained here. Returns the file's path.
+    /// `tokenizer.json` for one that was trained here. Returns the file's path. A `spiece.model` with
+    /// rules other than ALBERT's gets its `tokenizer_config.json`.
     ///
     /// The file gets a temporary name first, so that no half file is left behind.
     ///
     /// # Errors
     /// A folder that cannot be written to.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<PathBuf> {
-        let (name, bytes) = match &self.backend {
-            Backend::Json(backend) => (JSON_NAME, backend.bytes()),
-            Backend::Spiece(backend) => (SPIECE_NAME, backend.bytes()),
-        };
-        let path = folder.as_ref().join(name);
-        let temporary = folder
-            .as_ref()
-            .join(format!(".{name}.{}.tmp", std::process::id()));
-        let written = std::fs::write(&temporary, bytes)
-            .and_then(|()| std::fs::File::open(&temporary)?.sync_all())
-            .and_then(|()| std::fs::rename(&temporary, &path));
-        if written.is_err() {
-            // The error of writing matters more than one of cleaning up after it.
-            let _ = std::fs::remove_file(&temporary);
+        let folder = folder.as_ref();
+        match &self.backend {
+            Backend::Json(backend) => write(folder, JSON_NAME, backend.bytes()),
+            Backend::Spiece(backend) => {
+                if let Some(config) = backend.configuration() {
+                    write(folder, CONFIG_NAME, config.as_bytes())?;
+                }
+                write(folder, SPIECE_NAME, backend.bytes())
+            }
         }
-        written.map_err(Error::io(&path))?;
-        Ok(path)
     }
 
     /// How many pieces the vocabulary has: ids are below this.
@@ -243,4 +252,19 @@ impl Tokenizer {
             Backend::Spiece(backend) => backend.decode(&known, &self.vocabulary),
         }
     }
+}
+
+/// Writes a file under a temporary name, then gives it its own.
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf> {
+    let path = folder.join(name);
+    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
+    let written = std::fs::write(&temporary, bytes)
+        .and_then(|()| std::fs::File::open(&temporary)?.sync_all())
+        .and_then(|()| std::fs::rename(&temporary, &path));
+    if written.is_err() {
+        // The error of writing matters more than one of cleaning up after it.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.map_err(Error::io(&path))?;
+    Ok(path)
 }

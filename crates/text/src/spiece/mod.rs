@@ -75,6 +75,17 @@ impl SpieceTokenizer {
         ))
     }
 
+    /// Takes over the rules of a `tokenizer_config.json`.
+    pub fn configure(&mut self, config: &str) -> std::result::Result<(), String> {
+        self.rules = Rules::parse(config)?;
+        Ok(())
+    }
+
+    /// The `tokenizer_config.json` that says what is unusual about the rules, if anything is.
+    pub fn configuration(&self) -> Option<String> {
+        (self.rules != Rules::default()).then(|| self.rules.to_json())
+    }
+
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }

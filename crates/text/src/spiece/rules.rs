@@ -1,6 +1,7 @@
 //! Google's rules on text before SentencePiece sees it, as transformers' slow `AlbertTokenizer` has
 //! them.
 
+use serde_json::{Value, json};
 use unicode_normalization::char::{canonical_combining_class, decompose_compatible};
 
 use super::symbols::Symbols;
@@ -20,6 +21,37 @@ impl Default for Rules {
             remove_space: true,
             keep_accents: false,
         }
+    }
+}
+
+impl Rules {
+    /// Reads the rules of a `tokenizer_config.json`; what it leaves out is as usual.
+    pub fn parse(config: &str) -> Result<Self, String> {
+        let config: Value =
+            serde_json::from_str(config).map_err(|error| format!("not JSON: {error}"))?;
+        let config = config.as_object().ok_or("not a JSON object")?;
+        let rule = |name: &str, usual: bool| match config.get(name) {
+            None | Some(Value::Null) => Ok(usual),
+            Some(Value::Bool(value)) => Ok(*value),
+            Some(other) => Err(format!("{name} = {other}: it must be true or false")),
+        };
+        let usual = Self::default();
+        Ok(Self {
+            do_lower_case: rule("do_lower_case", usual.do_lower_case)?,
+            remove_space: rule("remove_space", usual.remove_space)?,
+            keep_accents: rule("keep_accents", usual.keep_accents)?,
+        })
+    }
+
+    /// A `tokenizer_config.json` with the rules.
+    pub fn to_json(self) -> String {
+        let config = json!({
+            "tokenizer_class": "AlbertTokenizer",
+            "do_lower_case": self.do_lower_case,
+            "remove_space": self.remove_space,
+            "keep_accents": self.keep_accents,
+        });
+        format!("{config:#}\n")
     }
 }
 
