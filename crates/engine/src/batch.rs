@@ -26,8 +26,10 @@ impl Batch {
     /// If the row is empty or `type_ids` has another length than `ids`. Ids are checked against a
     /// model's vocabulary when the batch is run.
     pub fn push(&mut self, ids: &[u32], type_ids: Option<&[u32]>) -> Result<()> {
-        check_lengths(ids, type_ids)
-            .map_err(|source| Error::Row { row: self.rows.len(), source })?;
+        check_lengths(ids, type_ids).map_err(|source| Error::Row {
+            row: self.rows.len(),
+            source,
+        })?;
         match type_ids {
             Some(types) => self.type_ids.extend_from_slice(types),
             None => self.type_ids.resize(self.ids.len() + ids.len(), 0),
@@ -74,8 +76,12 @@ impl Batch {
     /// Whether a model of this configuration can run the batch.
     pub(crate) fn check(&self, config: &AlbertConfig) -> Result<()> {
         for (row, range) in self.rows.iter().enumerate() {
-            check_row(config, &self.ids[range.clone()], Some(&self.type_ids[range.clone()]))
-                .map_err(|source| Error::Row { row, source })?;
+            check_row(
+                config,
+                &self.ids[range.clone()],
+                Some(&self.type_ids[range.clone()]),
+            )
+            .map_err(|source| Error::Row { row, source })?;
         }
         Ok(())
     }
@@ -84,9 +90,10 @@ impl Batch {
 fn check_lengths(ids: &[u32], type_ids: Option<&[u32]>) -> Result<(), RowError> {
     match type_ids {
         _ if ids.is_empty() => Err(RowError::Empty),
-        Some(types) if types.len() != ids.len() => {
-            Err(RowError::TypeIdsLength { ids: ids.len(), type_ids: types.len() })
-        }
+        Some(types) if types.len() != ids.len() => Err(RowError::TypeIdsLength {
+            ids: ids.len(),
+            type_ids: types.len(),
+        }),
         _ => Ok(()),
     }
 }
@@ -100,17 +107,28 @@ pub(crate) fn check_row(
     check_lengths(ids, type_ids)?;
     let limit = config.max_position_embeddings;
     if ids.len() > limit {
-        return Err(RowError::TooLong { length: ids.len(), limit });
+        return Err(RowError::TooLong {
+            length: ids.len(),
+            limit,
+        });
     }
     let vocab_size = config.vocab_size;
     if let Some(position) = ids.iter().position(|&id| id as usize >= vocab_size) {
-        return Err(RowError::IdOutsideVocabulary { position, id: ids[position], vocab_size });
+        return Err(RowError::IdOutsideVocabulary {
+            position,
+            id: ids[position],
+            vocab_size,
+        });
     }
     let types = type_ids.unwrap_or_default();
     let type_vocab_size = config.type_vocab_size;
     if let Some(position) = types.iter().position(|&id| id as usize >= type_vocab_size) {
         let id = types[position];
-        return Err(RowError::TypeIdOutsideRange { position, id, type_vocab_size });
+        return Err(RowError::TypeIdOutsideRange {
+            position,
+            id,
+            type_vocab_size,
+        });
     }
     Ok(())
 }

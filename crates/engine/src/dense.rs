@@ -50,11 +50,33 @@ impl Dense {
         self.weight.multiply(x, Some(&self.bias), out);
     }
 
+    /// [`forward`](Self::forward), then an activation of each element.
+    pub(crate) fn forward_activate(
+        &self,
+        x: &[f32],
+        activation: kernels::Activation,
+        out: &mut [f32],
+    ) {
+        self.weight
+            .multiply_activate(x, Some(&self.bias), activation, out);
+    }
+
     /// [`forward`](Self::forward) into a new vector.
     pub(crate) fn apply(&self, x: &[f32]) -> Vec<f32> {
-        let mut out = vec![0.0; x.len() / self.weight.inputs().max(1) * self.outputs()];
+        let mut out = self.room_for(x);
         self.forward(x, &mut out);
         out
+    }
+
+    /// [`forward_activate`](Self::forward_activate) into a new vector.
+    pub(crate) fn apply_activate(&self, x: &[f32], activation: kernels::Activation) -> Vec<f32> {
+        let mut out = self.room_for(x);
+        self.forward_activate(x, activation, &mut out);
+        out
+    }
+
+    fn room_for(&self, x: &[f32]) -> Vec<f32> {
+        vec![0.0; x.len() / self.weight.inputs().max(1) * self.outputs()]
     }
 }
 
@@ -92,13 +114,13 @@ impl LayerNorm {
     }
 }
 
-/// `hidden_act` in place.
-pub(crate) fn activate(activation: Activation, x: &mut [f32]) {
+/// The kernel of a configuration's `hidden_act`.
+pub(crate) fn kernel(activation: Activation) -> kernels::Activation {
     match activation {
-        Activation::GeluNew => kernels::gelu_tanh(x),
-        Activation::Gelu => kernels::gelu_erf(x),
-        Activation::Relu => kernels::relu(x),
-        Activation::Tanh => kernels::tanh(x),
-        Activation::Silu => kernels::silu(x),
+        Activation::GeluNew => kernels::Activation::GeluTanh,
+        Activation::Gelu => kernels::Activation::GeluErf,
+        Activation::Relu => kernels::Activation::Relu,
+        Activation::Tanh => kernels::Activation::Tanh,
+        Activation::Silu => kernels::Activation::Silu,
     }
 }

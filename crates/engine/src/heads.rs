@@ -1,8 +1,9 @@
 //! What stands on top of the encoder.
 
-use albert_checkpoint::{Activation, Architecture, Checkpoint};
+use albert_checkpoint::{Architecture, Checkpoint};
+use albert_kernels::Activation;
 
-use crate::dense::{Dense, LayerNorm, activate};
+use crate::dense::{Dense, LayerNorm, kernel};
 use crate::error::Result;
 
 /// The masked-LM head: dense H to E, activation, layer norm, then the word embeddings as decoder.
@@ -19,7 +20,7 @@ impl MaskedLm {
         let config = checkpoint.config();
         let bias = checkpoint.tensor("predictions.bias")?.to_f32().into_owned();
         Ok(MaskedLm {
-            activation: config.hidden_act,
+            activation: kernel(config.hidden_act),
             dense: Dense::load(checkpoint, "predictions.dense")?,
             norm: LayerNorm::load(checkpoint, "predictions.LayerNorm")?,
             decoder: Dense::new(words, config.embedding_size, bias),
@@ -28,8 +29,7 @@ impl MaskedLm {
 
     /// `states`: `[tokens, hidden]`; returns logits, `[tokens, vocab_size]`.
     pub(crate) fn forward(&self, states: &[f32]) -> Vec<f32> {
-        let mut x = self.dense.apply(states); // [tokens, embedding]
-        activate(self.activation, &mut x);
+        let mut x = self.dense.apply_activate(states, self.activation); // [tokens, embedding]
         self.norm.forward(&mut x);
         self.decoder.apply(&x) // [tokens, vocab_size]
     }

@@ -6,10 +6,10 @@
 
 use std::ops::Range;
 
-use albert_checkpoint::{Activation, Checkpoint};
-use albert_kernels::{AttentionWorkspace, attention};
+use albert_checkpoint::Checkpoint;
+use albert_kernels::{Activation, AttentionWorkspace, attention};
 
-use crate::dense::{Dense, LayerNorm, activate};
+use crate::dense::{Dense, LayerNorm, kernel};
 use crate::error::Result;
 
 /// Tokens that go through the feed-forward part at a time: bounds its memory, and keeps what
@@ -49,7 +49,7 @@ impl Layer {
         Ok(Layer {
             heads: config.num_attention_heads,
             head_dim: config.head_dim(),
-            activation: config.hidden_act,
+            activation: kernel(config.hidden_act),
             qkv: Dense::load_fused(
                 checkpoint,
                 &["query", "key", "value"].map(|x| part(&format!("attention.{x}"))),
@@ -87,8 +87,7 @@ impl Layer {
             .zip(x.chunks_mut(FFN_TOKENS * hidden));
         for (attended, x) in blocks {
             let ffn = take(&mut work.ffn, x.len() / hidden * self.ffn.outputs());
-            self.ffn.forward(attended, ffn); // [tokens, intermediate]
-            activate(self.activation, ffn);
+            self.ffn.forward_activate(attended, self.activation, ffn); // [tokens, intermediate]
             self.ffn_output.forward(ffn, x); // [tokens, hidden]
             self.full_norm.forward_add(x, attended);
         }

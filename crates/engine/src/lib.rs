@@ -40,7 +40,7 @@
 //! let error = engine.forward(&wrong, &what).unwrap_err();
 //! assert_eq!(
 //!     error.to_string(),
-//!     "row 0, position 1: id 99999 is outside the vocabulary of 97 pieces"
+//!     "row 0: position 1: id 99999 is outside the vocabulary of 97 pieces"
 //! );
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -52,6 +52,7 @@ mod engine;
 mod error;
 mod heads;
 mod layer;
+mod model;
 mod outputs;
 
 pub use albert_checkpoint::{AlbertConfig, Checkpoint};

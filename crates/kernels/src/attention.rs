@@ -8,14 +8,14 @@ use rten_simd::ops::{BitOps, FloatOps, NumOps};
 use rten_simd::{Isa, Simd, SimdOp};
 
 use crate::math::exp;
-use crate::tile::{PANEL, Rows, multiply_panel};
+use crate::tile::{self, Rows, multiply_panel};
 
 /// Queries that one task takes through all heads: enough to use the keys and values in the second
 /// cache many times, few enough to give every thread work on one short row.
-const QUERIES: usize = 32;
+const QUERIES: usize = 36;
 
-/// Queries whose scores are held at once: 16 rows of 512 keys are 32 KB, the first cache.
-const SCORES: usize = 16;
+/// Queries whose scores are held at once: three or six tiles.
+const SCORES: usize = 36;
 
 /// Memory for keys and values in the order of the products, kept from call to call.
 #[derive(Default)]
@@ -31,7 +31,7 @@ pub struct AttentionWorkspace {
 /// is `[tokens, heads * head_dim]`.
 ///
 /// A query's scores over its row are held at once, never those of all queries: memory beyond the
-/// workspace (the keys and values once more) is 16 scores a key and thread.
+/// workspace (the keys and values once more) is 36 scores a key and thread.
 ///
 /// # Panics
 /// If the slices do not have these shapes or the rows do not tile the tokens.
@@ -56,7 +56,7 @@ pub fn attention(
     }
     assert_eq!(out.len(), tokens * width, "elements of out");
 
-    let packed_len = |row: &Range<usize>| heads * Packed::len(row.len(), head_dim);
+    let packed_len = |row: &Range<usize>| heads * Packed::of(row.len(), head_dim).len();
     let total: usize = rows.iter().map(packed_len).sum();
     if workspace.packed.len() < total {
         workspace.packed.resize(total, 0.0);
@@ -67,7 +67,7 @@ pub fn attention(
     for row in rows.iter().filter(|row| !row.is_empty()) {
         let tokens = &qkv[row.start * 3 * width..row.end * 3 * width];
         for head in 0..heads {
-            let (packed, tail) = rest.split_at_mut(Packed::len(row.len(), head_dim));
+            let (packed, tail) = rest.split_at_mut(Packed::of(row.len(), head_dim).len());
             rest = tail;
             packs.push((tokens, head, packed));
         }
@@ -97,50 +97,69 @@ pub fn attention(
             });
         }
     }
-    tasks.into_par_iter().for_each(|task| task.dispatch());
+    tasks.into_par_iter().for_each(Attend::run);
 }
 
-/// One head's keys and values of one row, in panels of 32 columns.
+/// How one head's keys and values of one row are packed, in panels of two vectors' width.
 ///
-/// Keys: for every 32 keys, `[head_dim, 32]`. Values: for every 32 dimensions, `[keys, 32]`. What
-/// lies beyond the last key or dimension is zero.
-struct Packed;
+/// Keys: for every `panel` keys, `[head_dim, panel]`. Values: for every `panel` dimensions,
+/// `[keys, panel]`. What lies beyond the last key or dimension is zero.
+#[derive(Clone, Copy)]
+struct Packed {
+    keys: usize,
+    head_dim: usize,
+    panel: usize,
+}
 
 impl Packed {
-    fn keys_len(keys: usize, head_dim: usize) -> usize {
-        keys.next_multiple_of(PANEL) * head_dim
+    fn of(keys: usize, head_dim: usize) -> Self {
+        let panel = 2 * crate::Isa::used().lanes();
+        Packed {
+            keys,
+            head_dim,
+            panel,
+        }
     }
 
-    fn len(keys: usize, head_dim: usize) -> usize {
-        Self::keys_len(keys, head_dim) + head_dim.next_multiple_of(PANEL) * keys
+    fn keys_len(self) -> usize {
+        self.keys.next_multiple_of(self.panel) * self.head_dim
+    }
+
+    fn len(self) -> usize {
+        self.keys_len() + self.head_dim.next_multiple_of(self.panel) * self.keys
     }
 }
 
 /// Packs one head of one row; `tokens` is the row's part of `qkv`.
 fn pack(tokens: &[f32], head: usize, heads: usize, head_dim: usize, packed: &mut [f32]) {
     let width = heads * head_dim;
-    let keys = tokens.len() / (3 * width);
-    let (key_panels, value_panels) = packed.split_at_mut(Packed::keys_len(keys, head_dim));
+    let layout = Packed::of(tokens.len() / (3 * width), head_dim);
+    let Packed {
+        keys,
+        panel: columns,
+        ..
+    } = layout;
+    let (key_panels, value_panels) = packed.split_at_mut(layout.keys_len());
 
-    for (p, panel) in key_panels.chunks_exact_mut(head_dim * PANEL).enumerate() {
-        let here = PANEL.min(keys - p * PANEL);
-        if here < PANEL {
+    for (p, panel) in key_panels.chunks_exact_mut(head_dim * columns).enumerate() {
+        let here = columns.min(keys - p * columns);
+        if here < columns {
             panel.fill(0.0);
         }
         for c in 0..here {
-            let token = &tokens[(p * PANEL + c) * 3 * width..][..3 * width];
+            let token = &tokens[(p * columns + c) * 3 * width..][..3 * width];
             let key = &token[width + head * head_dim..][..head_dim];
-            for (value, row) in key.iter().zip(panel.chunks_exact_mut(PANEL)) {
+            for (value, row) in key.iter().zip(panel.chunks_exact_mut(columns)) {
                 row[c] = *value;
             }
         }
     }
-    for (p, panel) in value_panels.chunks_exact_mut(keys * PANEL).enumerate() {
-        let first = p * PANEL;
-        let here = PANEL.min(head_dim - first);
+    for (p, panel) in value_panels.chunks_exact_mut(keys * columns).enumerate() {
+        let first = p * columns;
+        let here = columns.min(head_dim - first);
         for (token, row) in tokens
             .chunks_exact(3 * width)
-            .zip(panel.chunks_exact_mut(PANEL))
+            .zip(panel.chunks_exact_mut(columns))
         {
             let value = &token[2 * width + head * head_dim + first..][..here];
             row[..here].copy_from_slice(value);
@@ -163,27 +182,42 @@ struct Attend<'a> {
 }
 
 thread_local! {
-    /// Scores of a thread, `[16, keys rounded up to panels]`.
+    /// Scores of a thread, `[36, keys rounded up to panels]`.
     static SCORE_BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
 }
 
-impl SimdOp for Attend<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn eval<I: Isa>(self, isa: I) {
-        let stride = self.keys.next_multiple_of(PANEL);
+impl Attend<'_> {
+    fn run(self) {
+        // The buffer is fetched out here: within `eval` the closure would not be compiled for the
+        // instruction set that runs it.
         SCORE_BUFFER.with_borrow_mut(|scores| {
+            let stride = self.keys.next_multiple_of(2 * tile::MAX_LANES);
             if scores.len() < SCORES * stride {
                 scores.resize(SCORES * stride, 0.0);
             }
-            attend(isa, self, &mut scores[..SCORES * stride], stride);
+            let scores = &mut scores[..SCORES * stride];
+            AttendWith { task: self, scores }.dispatch();
         });
     }
 }
 
+/// A task with its scores, `[36, keys rounded up to panels]`.
+struct AttendWith<'a, 'b> {
+    task: Attend<'a>,
+    scores: &'b mut [f32],
+}
+
+impl SimdOp for AttendWith<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        attend(isa, self.task, self.scores);
+    }
+}
+
 #[inline(always)]
-fn attend<I: Isa>(isa: I, task: Attend<'_>, scores: &mut [f32], stride: usize) {
+fn attend<I: Isa>(isa: I, task: Attend<'_>, scores: &mut [f32]) {
     let Attend {
         queries,
         packed,
@@ -193,10 +227,17 @@ fn attend<I: Isa>(isa: I, task: Attend<'_>, scores: &mut [f32], stride: usize) {
         out,
     } = task;
     let width = heads * head_dim;
+    let stride = keys.next_multiple_of(2 * tile::MAX_LANES);
+    let layout = Packed {
+        keys,
+        head_dim,
+        panel: tile::width(isa),
+    };
+    let columns = layout.panel;
     let scale = 1.0 / (head_dim as f32).sqrt();
 
-    for (head, packed) in packed.chunks_exact(Packed::len(keys, head_dim)).enumerate() {
-        let (key_panels, value_panels) = packed.split_at(Packed::keys_len(keys, head_dim));
+    for (head, packed) in packed.chunks_exact(layout.len()).enumerate() {
+        let (key_panels, value_panels) = packed.split_at(layout.keys_len());
         let blocks = queries
             .chunks(SCORES * 3 * width)
             .zip(out.chunks_mut(SCORES * width));
@@ -208,11 +249,11 @@ fn attend<I: Isa>(isa: I, task: Attend<'_>, scores: &mut [f32], stride: usize) {
                 count,
             };
             for (panel, first) in key_panels
-                .chunks_exact(head_dim * PANEL)
-                .zip((0..).step_by(PANEL))
+                .chunks_exact(head_dim * columns)
+                .zip((0..).step_by(columns))
             {
                 let out = &mut scores[first..];
-                multiply_panel(isa, queries, panel, head_dim, out, stride, PANEL);
+                multiply_panel(isa, queries, panel, head_dim, out, stride, columns);
             }
 
             let mut sums = [0.0; SCORES];
@@ -227,10 +268,10 @@ fn attend<I: Isa>(isa: I, task: Attend<'_>, scores: &mut [f32], stride: usize) {
             };
             let out = &mut out[head * head_dim..];
             for (panel, first) in value_panels
-                .chunks_exact(keys * PANEL)
-                .zip((0..).step_by(PANEL))
+                .chunks_exact(keys * columns)
+                .zip((0..).step_by(columns))
             {
-                let columns = PANEL.min(head_dim - first);
+                let columns = columns.min(head_dim - first);
                 multiply_panel(isa, weights, panel, keys, &mut out[first..], width, columns);
             }
             for (r, sum) in sums[..count].iter().enumerate() {

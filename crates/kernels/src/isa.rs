@@ -1,7 +1,5 @@
 //! Which instruction sets the processor has, and which of them the kernels run.
 
-use rten_gemm::GemmExecutor;
-
 /// An instruction set that the kernels of this crate are compiled for, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Isa {
@@ -39,6 +37,15 @@ impl Isa {
         Isa::Generic
     }
 
+    /// Number of f32 in a vector.
+    pub fn lanes(self) -> usize {
+        match self {
+            Isa::Avx512 => 16,
+            Isa::Avx2 => 8,
+            Isa::Neon | Isa::Wasm | Isa::Generic => 4,
+        }
+    }
+
     /// The name people use for it.
     pub fn name(self) -> &'static str {
         match self {
@@ -55,13 +62,6 @@ impl std::fmt::Display for Isa {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(self.name())
     }
-}
-
-/// Name of the kernel that multiplies f32 matrices here, as `rten-gemm` calls it.
-pub fn matrix_kernel() -> String {
-    GemmExecutor::<f32, f32, f32>::new()
-        .kernel_name()
-        .to_string()
 }
 
 macro_rules! present {
@@ -96,6 +96,9 @@ pub fn detected_features() -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use rten_simd::SimdOp;
+    use rten_simd::ops::BitOps;
+
     use super::*;
 
     #[test]
@@ -110,15 +113,14 @@ mod tests {
     }
 
     #[test]
-    fn products_run_the_same_instruction_set() {
-        let kernel = matrix_kernel();
-        let expected = match Isa::used() {
-            Isa::Avx512 => "avx512",
-            Isa::Avx2 => "fma",
-            Isa::Neon => "arm",
-            Isa::Wasm => "wasm",
-            Isa::Generic => "generic",
-        };
-        assert!(kernel.contains(expected), "{kernel} for {}", Isa::used());
+    fn what_is_used_is_what_is_dispatched() {
+        struct Lanes;
+        impl rten_simd::SimdOp for Lanes {
+            type Output = usize;
+            fn eval<I: rten_simd::Isa>(self, isa: I) -> usize {
+                isa.f32().len()
+            }
+        }
+        assert_eq!(Lanes.dispatch(), Isa::used().lanes());
     }
 }

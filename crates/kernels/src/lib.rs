@@ -42,15 +42,16 @@ mod activation;
 mod attention;
 mod isa;
 mod math;
-mod matrix;
+
 mod norm;
+mod packed;
 mod threads;
 mod tile;
 pub mod training;
 
-pub use activation::{gelu_erf, gelu_tanh, relu, silu, tanh};
+pub use activation::{Activation, gelu_erf, gelu_tanh, relu, silu, tanh};
 pub use attention::{AttentionWorkspace, attention};
-pub use isa::{Isa, detected_features, matrix_kernel};
-pub use matrix::PackedMatrix;
+pub use isa::{Isa, detected_features};
 pub use norm::{add_layer_norm, layer_norm};
+pub use packed::PackedMatrix;
 pub use threads::{ThreadPool, ThreadPoolError, available_threads};

@@ -1,11 +1,31 @@
-//! The inner loop of attention's two products: a few rows times a panel of 32 columns.
+//! The inner loop of all products: a few rows times a panel of two vectors' width.
 #![allow(unsafe_code)]
 
 use rten_simd::Isa;
 use rten_simd::ops::{BitOps, NumOps};
 
-/// Columns of a panel, on every instruction set: two vectors of AVX-512, four of AVX2.
-pub(crate) const PANEL: usize = 32;
+/// Elements of a cache line.
+pub(crate) const LINE: usize = 16;
+
+/// Lanes of the widest vectors.
+pub(crate) const MAX_LANES: usize = 16;
+
+/// Columns of a panel: two vectors.
+#[inline(always)]
+pub(crate) fn width<I: Isa>(isa: I) -> usize {
+    2 * isa.f32().len()
+}
+
+/// Rows of the tallest tile whose sums, a row of the panel and a broadcast stay in registers: 24
+/// sums of AVX-512's and NEON's 32 registers, 12 of AVX2's 16.
+#[inline(always)]
+pub(crate) fn height<I: Isa>(isa: I) -> usize {
+    if isa.f32().len() == 16 || cfg!(target_arch = "aarch64") {
+        12
+    } else {
+        6
+    }
+}
 
 /// Rows of a matrix laid at a constant distance from each other.
 #[derive(Clone, Copy)]
@@ -18,7 +38,7 @@ pub(crate) struct Rows<'a> {
     pub count: usize,
 }
 
-/// `out[r][c] = sum over k of rows[r][k] * panel[k * 32 + c]`, for the first `columns` columns.
+/// `out[r][c] = sum over k of rows[r][k] * panel[k * width + c]`, for the first `columns` columns.
 ///
 /// Row `r` of `out` starts at `r * out_stride`. Each element is summed in order of k by
 /// multiply-adds from zero, whatever the number of rows and wherever the row stands among them.
@@ -35,116 +55,109 @@ pub(crate) fn multiply_panel<I: Isa>(
     out_stride: usize,
     columns: usize,
 ) {
-    // Tiles that keep the accumulators, a row of the panel and a broadcast in registers.
-    match isa.f32().len() {
-        16 => tiles::<I, 8, 2>(isa, rows, panel, depth, out, out_stride, columns),
-        8 => tiles::<I, 3, 4>(isa, rows, panel, depth, out, out_stride, columns),
-        4 => tiles::<I, 2, 8>(isa, rows, panel, depth, out, out_stride, columns),
-        lanes => unreachable!("vectors of {lanes} numbers"),
-    }
-}
-
-#[inline(always)]
-fn tiles<I: Isa, const ROWS: usize, const VECTORS: usize>(
-    isa: I,
-    rows: Rows<'_>,
-    panel: &[f32],
-    depth: usize,
-    out: &mut [f32],
-    out_stride: usize,
-    columns: usize,
-) {
     let mut first = 0;
-    while rows.count - first >= ROWS {
-        let part = &rows.data[first * rows.stride..];
-        let sums = tile::<I, ROWS, VECTORS>(isa, part, rows.stride, panel, depth);
-        store(
-            isa,
-            &sums,
-            &mut out[first * out_stride..],
-            out_stride,
-            columns,
-        );
-        first += ROWS;
-    }
     while first < rows.count {
-        let part = &rows.data[first * rows.stride..];
-        let sums = tile::<I, 1, VECTORS>(isa, part, rows.stride, panel, depth);
-        store(
-            isa,
-            &sums,
-            &mut out[first * out_stride..],
-            out_stride,
-            columns,
-        );
-        first += 1;
+        let data = &rows.data[first * rows.stride..];
+        let out = &mut out[first * out_stride..];
+        // Keys and values are in the second cache already.
+        let ahead = panel.as_ptr();
+        macro_rules! sums {
+            ($height:literal) => {{
+                let sums = tile::<I, $height>(isa, data, rows.stride, panel, depth, ahead);
+                store(isa, &sums, out, out_stride, columns)
+            }};
+        }
+        first += match rows.count - first {
+            12.. if height(isa) == 12 => sums!(12),
+            6.. => sums!(6),
+            3.. => sums!(3),
+            _ => sums!(1),
+        };
     }
 }
 
+/// The sums of `HEIGHT` rows, which start `stride` apart, times a panel. Meanwhile one cache line
+/// from `ahead` on is fetched into the second cache for each unit of depth.
+///
+/// # Panics
+/// If `rows` or `panel` is too short for `depth`.
 #[inline(always)]
-fn tile<I: Isa, const ROWS: usize, const VECTORS: usize>(
+pub(crate) fn tile<I: Isa, const HEIGHT: usize>(
     isa: I,
     rows: &[f32],
     stride: usize,
     panel: &[f32],
     depth: usize,
-) -> [[I::F32; VECTORS]; ROWS] {
+    ahead: *const f32,
+) -> [[I::F32; 2]; HEIGHT] {
     let ops = isa.f32();
     let lanes = ops.len();
     assert!(
-        rows.len() >= (ROWS - 1) * stride + depth,
+        rows.len() >= (HEIGHT - 1) * stride + depth,
         "elements of the rows"
     );
-    assert!(
-        panel.len() >= depth * lanes * VECTORS,
-        "elements of the panel"
-    );
+    assert!(panel.len() >= depth * 2 * lanes, "elements of the panel");
     let (rows, panel) = (rows.as_ptr(), panel.as_ptr());
 
-    let mut sums = [[ops.zero(); VECTORS]; ROWS];
+    let mut sums = [[ops.zero(); 2]; HEIGHT];
     for k in 0..depth {
-        let mut columns = [ops.zero(); VECTORS];
-        for (v, column) in columns.iter_mut().enumerate() {
-            // SAFETY: k < depth and v < VECTORS, so the vector ends inside the
-            // depth * lanes * VECTORS elements that the panel was checked to have.
-            *column = unsafe { ops.load_ptr(panel.add((k * VECTORS + v) * lanes)) };
-        }
+        prefetch(ahead.wrapping_add(k * LINE));
+        // SAFETY: k < depth, so both vectors end inside the depth * 2 * lanes elements that the
+        // panel was checked to have.
+        let columns = unsafe {
+            let row = panel.add(k * 2 * lanes);
+            [ops.load_ptr(row), ops.load_ptr(row.add(lanes))]
+        };
         for (r, sums) in sums.iter_mut().enumerate() {
-            // SAFETY: r < ROWS and k < depth, so the element is before (ROWS - 1) * stride + depth,
-            // which the rows were checked to have.
+            // SAFETY: r < HEIGHT and k < depth, so the element is before
+            // (HEIGHT - 1) * stride + depth, which the rows were checked to have.
             let value = ops.splat(unsafe { *rows.add(r * stride + k) });
-            for (sum, column) in sums.iter_mut().zip(columns) {
-                *sum = ops.mul_add(value, column, *sum);
-            }
+            sums[0] = ops.mul_add(value, columns[0], sums[0]);
+            sums[1] = ops.mul_add(value, columns[1], sums[1]);
         }
     }
     sums
 }
 
+/// Asks for a cache line; any address will do, one that is not mapped has no effect.
 #[inline(always)]
-fn store<I: Isa, const ROWS: usize, const VECTORS: usize>(
+fn prefetch(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+        // SAFETY: the instruction reads nothing and faults on no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(address.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Writes the first `columns` of a tile's sums; returns its height.
+#[inline(always)]
+fn store<I: Isa, const HEIGHT: usize>(
     isa: I,
-    sums: &[[I::F32; VECTORS]; ROWS],
+    sums: &[[I::F32; 2]; HEIGHT],
     out: &mut [f32],
     out_stride: usize,
     columns: usize,
-) {
+) -> usize {
     let ops = isa.f32();
     let lanes = ops.len();
     for (r, sums) in sums.iter().enumerate() {
         let out = &mut out[r * out_stride..][..columns];
-        if columns == PANEL {
+        if columns == 2 * lanes {
             for (sum, out) in sums.iter().zip(out.chunks_exact_mut(lanes)) {
                 ops.store(*sum, out);
             }
         } else {
-            let mut row = [0.0; PANEL];
+            let mut row = [0.0; 2 * MAX_LANES];
             for (sum, row) in sums.iter().zip(row.chunks_exact_mut(lanes)) {
                 ops.store(*sum, row);
             }
             out.copy_from_slice(&row[..columns]);
         }
     }
+    HEIGHT
 }
 
 #[cfg(test)]
@@ -160,12 +173,13 @@ mod tests {
         for _ in 0..100 {
             let count = rng.random_range(1..=17);
             let depth = rng.random_range(0..=70);
-            let columns = [1, 4, 8, 15, 16, 17, 31, 32][rng.random_range(0..8)];
+            let width = width(isa);
+            let columns = rng.random_range(1..=width);
             let (stride, out_stride) = (depth + rng.random_range(0..3), columns + 5);
             let data: Vec<f32> = (0..count * stride)
                 .map(|_| rng.random_range(-1.0..1.0))
                 .collect();
-            let panel: Vec<f32> = (0..depth * PANEL)
+            let panel: Vec<f32> = (0..depth * width)
                 .map(|_| rng.random_range(-1.0..1.0))
                 .collect();
             let mut out = vec![f32::NAN; count * out_stride];
@@ -183,7 +197,7 @@ mod tests {
                         continue;
                     }
                     let expected: f64 = (0..depth)
-                        .map(|k| f64::from(data[r * stride + k]) * f64::from(panel[k * PANEL + c]))
+                        .map(|k| f64::from(data[r * stride + k]) * f64::from(panel[k * width + c]))
                         .sum();
                     // 70 roundings of sums below 70, of which most are below 10.
                     assert!((f64::from(got) - expected).abs() < 2e-5);

@@ -13,8 +13,7 @@ fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|v| v.to_bits()).collect()
 }
 
-/// Depths over two of `rten-gemm`'s blocks, widths off its tiles, and one of its column blocks and
-/// more.
+/// Depths over several blocks, widths off the panels, rows over several blocks.
 #[test]
 fn products() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
