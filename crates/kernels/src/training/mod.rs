@@ -9,6 +9,7 @@ pub mod attention;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod matmul;
+pub mod memory;
 pub mod norm;
 pub mod optim;
 mod vectorized;

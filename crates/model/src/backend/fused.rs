@@ -5,6 +5,7 @@ mod forward;
 mod steps;
 
 use albert_checkpoint::Activation;
+use albert_kernels::training::memory::keep_freed;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::ops::{Backward, OpsKind};
 use burn::backend::{Autodiff, Flex};
@@ -74,6 +75,8 @@ impl<C: CheckpointStrategy> AlbertBackend for Autodiff<Flex, C> {
         bias: Tensor<Self, 1>,
         precision: Precision,
     ) -> Tensor<Self, 2> {
+        // Products are the largest of what a step allocates, and no step is without one.
+        keep_freed();
         let (x, weight, bias) = (lower(x), lower(weight), lower(bias));
         let out = forward::dense(&x.primitive, &weight.primitive, &bias.primitive, precision);
         let nodes = [x.node.clone(), weight.node.clone(), bias.node.clone()];
