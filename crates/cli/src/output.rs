@@ -5,6 +5,9 @@ use std::io::{self, Write};
 use anyhow::Result;
 use serde::Serialize;
 
+/// The longest rule below a column; a cell may run further.
+const RULE: usize = 60;
+
 /// Prints one line to the standard output.
 pub fn line(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
@@ -46,7 +49,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
         text.trim_end().to_owned()
     };
     line(&render(&header.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()))?;
-    line(&widths.iter().map(|&width| "─".repeat(width)).collect::<Vec<_>>().join("  "))?;
+    line(&widths.iter().map(|&width| "─".repeat(width.min(RULE))).collect::<Vec<_>>().join("  "))?;
     rows.iter().try_for_each(|row| line(&render(row)))
 }
 
