@@ -9,7 +9,9 @@ the `zstd` program:
 Writes beside itself
 - data.json: for lines of the data folder, picked by the rule in `RULE`, a 64-bit hash of the ids and
   pieces. The lines themselves are not in it.
-- awkward.jsonl.zst: generated text that is hard on tokenizers, with its ids and pieces.
+- awkward.jsonl.zst: generated text that is hard on tokenizers, with its ids and pieces: as usual,
+  with special pieces as plain text where that differs, and as hashes with `do_lower_case=False,
+  keep_accents=True` (`cased`) and with `remove_space=False` (`spaced`).
 - json.jsonl.zst: the same texts through a `tokenizer.json` by the `tokenizers` library: ids, pieces,
   offsets.
 """
@@ -190,11 +192,16 @@ def main():
 
     from transformers import AlbertTokenizer
 
-    slow = AlbertTokenizer(str(args.data / "tokenizer" / "spiece.model"))
+    model = str(args.data / "tokenizer" / "spiece.model")
+    slow = AlbertTokenizer(model)
+    others = {
+        "cased": AlbertTokenizer(model, do_lower_case=False, keep_accents=True),
+        "spaced": AlbertTokenizer(model, remove_space=False),
+    }
 
-    def encode(text, **options):
-        pieces = slow.tokenize(text, **options)
-        return slow.convert_tokens_to_ids(pieces), pieces
+    def encode(text, tokenizer=slow, **options):
+        pieces = tokenizer.tokenize(text, **options)
+        return tokenizer.convert_tokens_to_ids(pieces), pieces
 
     lines = []
     for text, whole in zip(texts, full):
@@ -204,6 +211,8 @@ def main():
             plain = encode(whole, split_special_tokens=True)
             if plain != (ids, pieces):
                 line["plain_ids"], line["plain_pieces"] = plain
+            for name, tokenizer in others.items():
+                line[name] = fnv(*encode(whole, tokenizer))
         else:
             line = {"unit": text[0], "times": text[1], "hash": fnv(ids, pieces)}
         lines.append(line)

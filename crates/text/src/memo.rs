@@ -15,17 +15,20 @@ const SHARDS: usize = 16;
 
 /// Words a part holds at most: some 100,000 in all, 20 MB. In running text these are all but a few
 /// in a hundred words, and the first ones met are mostly the frequent ones.
-const WORDS: usize = 6_400;
+const WORDS_A_SHARD: usize = 6_400;
 
 /// The longest word that is remembered, in bytes.
 const WORD_BYTES: usize = 64;
+
+/// Pieces by word.
+type Words = HashMap<Box<str>, Box<[Known]>>;
 
 /// Words whose pieces are known already. A word's pieces never change, so nothing is ever replaced,
 /// and whether a word is remembered makes no difference to any result.
 #[derive(Debug, Default)]
 pub(crate) struct Memo {
     hasher: RandomState,
-    shards: [RwLock<HashMap<Box<str>, Box<[Known]>>>; SHARDS],
+    shards: [RwLock<Words>; SHARDS],
 }
 
 impl Memo {
@@ -47,7 +50,7 @@ impl Memo {
             known.iter().for_each(visit);
             return Ok(());
         }
-        let full = words.len() >= WORDS;
+        let full = words.len() >= WORDS_A_SHARD;
         drop(words);
         let known = find()?;
         known.iter().for_each(visit);

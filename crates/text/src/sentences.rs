@@ -405,7 +405,7 @@ mod tests {
         for text in ["", " ", "\n\n\t\u{3000}"] {
             assert!(sentences(text).is_empty(), "{text:?}");
         }
-        assert_eq!(sentences("."), [0..1]);
+        assert_eq!(sentences(".").first(), Some(&(0..1)));
     }
 
     #[test]

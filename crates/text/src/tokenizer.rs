@@ -26,8 +26,8 @@ pub struct Tokenizer {
 
 #[derive(Debug)]
 enum Backend {
-    Json(JsonTokenizer),
-    Spiece(SpieceTokenizer),
+    Json(Box<JsonTokenizer>),
+    Spiece(Box<SpieceTokenizer>),
 }
 
 impl Tokenizer {
@@ -90,7 +90,7 @@ impl Tokenizer {
     fn from_spiece(bytes: Vec<u8>, path: &Path) -> Result<Self> {
         let (backend, vocabulary, layout) = SpieceTokenizer::new(bytes, path)?;
         Ok(Self {
-            backend: Backend::Spiece(backend),
+            backend: Backend::Spiece(Box::new(backend)),
             vocabulary: Arc::new(vocabulary),
             layout,
         })
@@ -99,7 +99,7 @@ impl Tokenizer {
     pub(crate) fn from_json(bytes: Vec<u8>, path: &Path) -> Result<Self> {
         let (backend, vocabulary, layout) = JsonTokenizer::new(bytes, path)?;
         Ok(Self {
-            backend: Backend::Json(backend),
+            backend: Backend::Json(Box::new(backend)),
             vocabulary: Arc::new(vocabulary),
             layout,
         })

@@ -79,3 +79,31 @@ fn lines_of_the_data_folder_equal_the_slow_tokenizer() {
         shown.join("\n")
     );
 }
+
+#[test]
+fn other_rules_equal_the_slow_tokenizer() {
+    let Some(data) = common::data() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::copy(
+        data.join("tokenizer/spiece.model"),
+        folder.path().join("spiece.model"),
+    )
+    .unwrap();
+    let lines = common::golden_lines("awkward.jsonl.zst");
+    for (name, config) in [
+        ("cased", r#"{"do_lower_case": false, "keep_accents": true}"#),
+        ("spaced", r#"{"remove_space": false}"#),
+    ] {
+        std::fs::write(folder.path().join("tokenizer_config.json"), config).unwrap();
+        let tokenizer = Tokenizer::from_folder(folder.path()).unwrap();
+        let mut checked = 0;
+        for line in lines.iter().filter(|line| line.get(name).is_some()) {
+            let text = common::line_text(line);
+            let encoding = tokenizer.tokens(&text, true).unwrap();
+            let hash = common::hash(&encoding.ids, &encoding.pieces());
+            assert_eq!(line[name].as_str(), Some(hash.as_str()), "{name}: {text:?}");
+            checked += 1;
+        }
+        assert!(checked > 4000, "{checked}");
+    }
+}

@@ -43,7 +43,7 @@ fn options(vocab_size: usize) -> UnigramOptions {
 #[test]
 fn a_vocabulary_has_the_size_the_specials_and_the_alphabet() {
     let mut stages = Vec::new();
-    let tokenizer = train_unigram(corpus().into_iter(), &options(100), &mut |progress| {
+    let tokenizer = train_unigram(corpus().into_iter(), &options(60), &mut |progress| {
         stages.push(match progress {
             TrainProgress::Reading { .. } => 0,
             TrainProgress::Counting { .. } => 1,
@@ -53,7 +53,7 @@ fn a_vocabulary_has_the_size_the_specials_and_the_alphabet() {
     })
     .unwrap();
     assert!(stages.is_sorted() && stages.first() == Some(&0) && stages.last() == Some(&3));
-    assert_eq!(tokenizer.vocab_size(), 100);
+    assert_eq!(tokenizer.vocab_size(), 60);
     for (id, piece) in ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
         .into_iter()
         .enumerate()
@@ -93,7 +93,7 @@ fn the_same_corpus_gives_the_same_file_on_any_number_of_threads() {
             .build()
             .unwrap();
         let tokenizer = pool
-            .install(|| train_unigram(corpus().into_iter(), &options(90), &mut |_| ()))
+            .install(|| train_unigram(corpus().into_iter(), &options(58), &mut |_| ()))
             .unwrap();
         files.push(std::fs::read(tokenizer.save(folder.path()).unwrap()).unwrap());
     }
@@ -102,7 +102,7 @@ fn the_same_corpus_gives_the_same_file_on_any_number_of_threads() {
 
 #[test]
 fn frequent_words_become_pieces() {
-    let tokenizer = train_unigram(corpus().into_iter(), &options(110), &mut |_| ()).unwrap();
+    let tokenizer = train_unigram(corpus().into_iter(), &options(66), &mut |_| ()).unwrap();
     for piece in ["▁the", "▁reads", ".", ",", "▁2"] {
         assert!(tokenizer.piece_to_id(piece).is_some(), "{piece}");
     }
@@ -114,7 +114,7 @@ fn what_cannot_be_learnt_is_refused() {
         train_unigram(texts.into_iter(), options, &mut |_| ()).unwrap_err()
     };
     for texts in [vec![], vec![String::new(), " \n".into(), "\u{200b}".into()]] {
-        assert!(matches!(refused(texts, &options(100)), Error::EmptyCorpus));
+        assert!(matches!(refused(texts, &options(60)), Error::EmptyCorpus));
     }
     let small = refused(corpus(), &options(20));
     assert!(
@@ -134,31 +134,31 @@ fn what_cannot_be_learnt_is_refused() {
     for wrong in [
         UnigramOptions {
             character_coverage: 0.0,
-            ..options(100)
+            ..options(60)
         },
         UnigramOptions {
             character_coverage: f64::NAN,
-            ..options(100)
+            ..options(60)
         },
         UnigramOptions {
             shrinking_factor: 1.0,
-            ..options(100)
+            ..options(60)
         },
         UnigramOptions {
             sub_iterations: 0,
-            ..options(100)
+            ..options(60)
         },
         UnigramOptions {
             max_piece_length: 0,
-            ..options(100)
+            ..options(60)
         },
         UnigramOptions {
             max_bytes: 0,
-            ..options(100)
+            ..options(60)
         },
         UnigramOptions {
             vocab_size: usize::MAX,
-            ..options(100)
+            ..options(60)
         },
     ] {
         assert!(
@@ -173,12 +173,12 @@ fn a_bounded_sample_still_gives_a_vocabulary() {
     let texts = (0..40).flat_map(|_| corpus());
     let options = UnigramOptions {
         max_bytes: 20_000,
-        ..options(90)
+        ..options(58)
     };
     assert_eq!(
         train_unigram(texts, &options, &mut |_| ())
             .unwrap()
             .vocab_size(),
-        90
+        58
     );
 }

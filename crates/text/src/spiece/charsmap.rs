@@ -44,7 +44,7 @@ impl CharsMap {
             .split_first_chunk::<4>()
             .ok_or_else(|| damaged("it is too short"))?;
         let length = u32::from_le_bytes(*length) as usize;
-        if length >= rest.len() || length % 4 != 0 || length == 0 {
+        if length >= rest.len() || !length.is_multiple_of(4) || length == 0 {
             return Err(damaged("the length of its trie is wrong"));
         }
         let (trie, pool) = rest.split_at(length);

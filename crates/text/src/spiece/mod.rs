@@ -16,7 +16,7 @@ use crate::vocabulary::Vocabulary;
 use crate::{Error, Result};
 use normalizer::Normalizer;
 use proto::{Kind, Model};
-use rules::Rules;
+use rules::{Rules, is_space};
 use symbols::Symbols;
 use unigram::{Segment, Unigram};
 
@@ -116,7 +116,13 @@ impl SpieceTokenizer {
                     continue;
                 };
                 let before = &text[from..at];
-                self.stretch(before, index, &mut encoding);
+                // The mask takes the space before it along, as transformers declares it.
+                let kept = if name == "[MASK]" {
+                    before.trim_end_matches(is_space)
+                } else {
+                    before
+                };
+                self.stretch(kept, index, &mut encoding);
                 index += before.chars().count() as u32;
                 let typed = text[at..at + length].chars().count() as u32;
                 let id = vocabulary.id(name).unwrap_or(vocabulary.specials().unk);
@@ -210,12 +216,13 @@ impl SpieceTokenizer {
         let again = self.normalizer.apply(&bare);
         let starts_word = symbols.chars[from] == SPACE;
         let mut segments = self.unigram.segments(&again.chars);
-        if !starts_word && let Some(first) = segments.first_mut() {
-            if again.chars[first.from] == SPACE {
-                first.from += 1;
-                if first.from == first.to {
-                    segments.remove(0);
-                }
+        if !starts_word
+            && let Some(first) = segments.first_mut()
+            && again.chars[first.from] == SPACE
+        {
+            first.from += 1;
+            if first.from == first.to {
+                segments.remove(0);
             }
         }
         let end = symbols.spans[comma].0;

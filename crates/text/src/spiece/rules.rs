@@ -56,7 +56,7 @@ impl Rules {
 }
 
 /// White space as Python's `str.split` sees it: Unicode's, and the four information separators.
-fn is_space(c: char) -> bool {
+pub(super) fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }
 
