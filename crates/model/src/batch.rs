@@ -17,11 +17,7 @@ impl<B: Backend> InputBatch<B> {
     ///
     /// # Errors
     /// There is no row, one is empty, or the two differ in shape.
-    pub fn from_rows(
-        ids: &[Vec<u32>],
-        type_ids: &[Vec<u32>],
-        device: &B::Device,
-    ) -> Result<Self> {
+    pub fn from_rows(ids: &[Vec<u32>], type_ids: &[Vec<u32>], device: &B::Device) -> Result<Self> {
         let lengths: Vec<usize> = ids.iter().map(Vec::len).collect();
         let type_lengths: Vec<usize> = type_ids.iter().map(Vec::len).collect();
         if lengths != type_lengths {
@@ -107,7 +103,9 @@ impl<B: Backend> PretrainBatch<B> {
             }
             flat(flat_rows, device).reshape([rows.len(), longest])
         };
-        let places = masked.iter().map(|&(row, column, _)| (row * longest + column) as u32);
+        let places = masked
+            .iter()
+            .map(|&(row, column, _)| (row * longest + column) as u32);
         Ok(Self {
             ids: padded(ids),
             type_ids: padded(type_ids),
@@ -129,7 +127,10 @@ impl<B: Backend> PretrainBatch<B> {
             ("type_ids", self.type_ids.dims() == [count, width]),
             ("lengths", rows.count() == count && rows.longest() <= width),
             ("order_labels", self.order_labels.dims() == [count]),
-            ("masked_labels", self.masked_labels.dims() == self.masked_positions.dims()),
+            (
+                "masked_labels",
+                self.masked_labels.dims() == self.masked_positions.dims(),
+            ),
             ("masked_positions", self.masked_positions.dims() != [0]),
         ];
         if let Some((field, _)) = shapes.iter().find(|(_, fits)| !fits) {
@@ -140,7 +141,11 @@ impl<B: Backend> PretrainBatch<B> {
         let type_ids = self.type_ids.clone().reshape([count * width]);
         let positions = self.masked_positions.clone();
         if rows.are_full() && rows.longest() == width {
-            let batch = InputBatch { ids, type_ids, rows };
+            let batch = InputBatch {
+                ids,
+                type_ids,
+                rows,
+            };
             return Ok((batch, positions));
         }
         let device = ids.device();

@@ -54,6 +54,9 @@ impl<B: AlbertBackend> Embeddings<B> {
             + self.positions.val().select(0, positions)
             + self.types.val().select(0, type_ids);
         let normed = self.norm.forward(sum, None);
-        dropout::apply(normed, DropoutKey::at(key, Site::Embeddings, 0, self.dropout))
+        dropout::apply(
+            normed,
+            DropoutKey::at(key, Site::Embeddings, 0, self.dropout),
+        )
     }
 }

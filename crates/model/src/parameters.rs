@@ -119,15 +119,15 @@ impl<'a, B: Backend> Builder<'a, B> {
     }
 
     /// The parameter `name`, of the shape that the configuration gives it.
-    pub(crate) fn parameter<const D: usize>(
-        &mut self,
-        name: &str,
-    ) -> Result<Param<Tensor<B, D>>> {
+    pub(crate) fn parameter<const D: usize>(&mut self, name: &str) -> Result<Param<Tensor<B, D>>> {
         let unknown = || Error::UnknownParameter(name.to_owned());
         let shape = self.shapes.get(name).ok_or_else(unknown)?;
         let shape: [usize; D] = shape.as_slice().try_into().map_err(|_| unknown())?;
         let values = (self.values)(name, &shape)?;
         let tensor = Tensor::from_data(TensorData::new(values, shape), self.device);
-        Ok(Param::initialized(parameter_id(name), tensor.require_grad()))
+        Ok(Param::initialized(
+            parameter_id(name),
+            tensor.require_grad(),
+        ))
     }
 }

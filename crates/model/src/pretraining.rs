@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use crate::heads::{Linear, MaskedLmHead};
 use crate::parameters::{Builder, NamedParameters};
-use crate::{Albert, AlbertBackend, DropoutKey, Error, PretrainBatch, Precision, Result, initial};
+use crate::{Albert, AlbertBackend, DropoutKey, Error, Precision, PretrainBatch, Result, initial};
 
 /// ALBERT with both pretraining heads.
 #[derive(Module, Debug)]

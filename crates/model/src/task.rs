@@ -71,7 +71,11 @@ impl<B: AlbertBackend> AlbertForTask<B> {
                 .then(|| Linear::build(&mut builder, name))
                 .transpose()
         };
-        let classified = [A::SequenceClassification, A::TokenClassification, A::MultipleChoice];
+        let classified = [
+            A::SequenceClassification,
+            A::TokenClassification,
+            A::MultipleChoice,
+        ];
         let order = linear("sop_classifier.classifier", &[A::PreTraining])?;
         let classifier = linear("classifier", &classified)?;
         let question = linear("qa_outputs", &[A::QuestionAnswering])?;

@@ -72,12 +72,22 @@ pub fn attention(layout: Layout<'_>, query: &[f32], key: &[f32], value: &[f32]) 
     let mut out = vec![0.0; tokens * width];
     let target = Shared::new(&mut out, width);
     layout.for_each(|index, first, length| {
-        let mut probabilities = layout.probabilities(layout.head(query, first, length), layout.head(key, first, length), length);
+        let mut probabilities = layout.probabilities(
+            layout.head(query, first, length),
+            layout.head(key, first, length),
+            length,
+        );
         if let Some((stream, rate)) = layout.dropout {
             drop_values(head_stream(stream, index), rate, &mut probabilities);
         }
         let probabilities = Matrix::new(&probabilities, length, length);
-        multiply_alone(layout.precision, probabilities, layout.head(value, first, length), target, first);
+        multiply_alone(
+            layout.precision,
+            probabilities,
+            layout.head(value, first, length),
+            target,
+            first,
+        );
     });
     out
 }
@@ -102,30 +112,64 @@ pub fn attention_backward(
     let [of_query, of_key, of_value] = out.each_mut().map(|out| Shared::new(out, width));
     layout.for_each(|index, first, length| {
         let precision = layout.precision;
-        let mut probabilities = layout.probabilities(layout.head(query, first, length), layout.head(key, first, length), length);
+        let mut probabilities = layout.probabilities(
+            layout.head(query, first, length),
+            layout.head(key, first, length),
+            length,
+        );
 
         // Of the probabilities: gradient value^T, through dropout.
         let mut slopes = vec![0.0; length * length];
         let out = Shared::new(&mut slopes, length);
-        multiply_alone(precision, layout.head(gradient, first, length), layout.head(value, first, length).transposed(), out, 0);
+        multiply_alone(
+            precision,
+            layout.head(gradient, first, length),
+            layout.head(value, first, length).transposed(),
+            out,
+            0,
+        );
         if let Some((stream, rate)) = layout.dropout {
             let stream = head_stream(stream, index);
             drop_values(stream, rate, &mut slopes);
             let mut dropped = probabilities.clone();
             drop_values(stream, rate, &mut dropped);
             let dropped = Matrix::new(&dropped, length, length).transposed();
-            multiply_alone(precision, dropped, layout.head(gradient, first, length), of_value, first);
+            multiply_alone(
+                precision,
+                dropped,
+                layout.head(gradient, first, length),
+                of_value,
+                first,
+            );
         } else {
             let probabilities = Matrix::new(&probabilities, length, length).transposed();
-            multiply_alone(precision, probabilities, layout.head(gradient, first, length), of_value, first);
+            multiply_alone(
+                precision,
+                probabilities,
+                layout.head(gradient, first, length),
+                of_value,
+                first,
+            );
         }
 
         // Of the scores, over the probabilities.
         let scale = 1.0 / (layout.dim as f32).sqrt();
         softmax_backward_rows(&slopes, &mut probabilities, length, scale);
         let scores = Matrix::new(&probabilities, length, length);
-        multiply_alone(precision, scores, layout.head(key, first, length), of_query, first);
-        multiply_alone(precision, scores.transposed(), layout.head(query, first, length), of_key, first);
+        multiply_alone(
+            precision,
+            scores,
+            layout.head(key, first, length),
+            of_query,
+            first,
+        );
+        multiply_alone(
+            precision,
+            scores.transposed(),
+            layout.head(query, first, length),
+            of_key,
+            first,
+        );
     });
     out
 }

@@ -62,9 +62,15 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// `data` is too short, or rows overlap.
     pub fn strided(data: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
-        assert!(stride >= columns, "rows of {columns} that start {stride} apart");
+        assert!(
+            stride >= columns,
+            "rows of {columns} that start {stride} apart"
+        );
         if let Some(last) = rows.checked_sub(1) {
-            assert!(data.len() >= last * stride + columns, "a {rows} x {columns} matrix");
+            assert!(
+                data.len() >= last * stride + columns,
+                "a {rows} x {columns} matrix"
+            );
         }
         Self {
             data,
@@ -154,7 +160,10 @@ pub(super) fn multiply_alone(
     assert_eq!(a.columns, b.rows, "depth of a product");
     let stride = out.target.stride;
     let end = first + a.rows.saturating_sub(1) * stride + b.columns;
-    assert!(end <= out.length && b.columns <= stride, "result of a product");
+    assert!(
+        end <= out.length && b.columns <= stride,
+        "result of a product"
+    );
     let target = Target {
         // SAFETY: within the slice, as checked above.
         data: unsafe { out.target.data.add(first) },
@@ -258,7 +267,12 @@ fn run(
     let right_used = &mut right[..passes * right_panels * right_panel];
     let left_by_rows = !a.transposed;
 
-    let pack = |matrix: Matrix<'_>, side: Side, index: usize, panels: usize, width: usize, out: &mut [u32]| {
+    let pack = |matrix: Matrix<'_>,
+                side: Side,
+                index: usize,
+                panels: usize,
+                width: usize,
+                out: &mut [u32]| {
         let (pass, panel) = (index / panels, index % panels);
         let from = pass * DEPTH * kernel.unit;
         let (source, lanes, depth_contiguous) = match side {
@@ -366,7 +380,8 @@ fn grow(buffer: &mut Vec<u32>, length: usize) {
 fn tiling(left_panels: usize, right_panels: usize) -> (usize, usize) {
     let threads = rayon::current_num_threads();
     let (mut down, mut across) = (12.min(left_panels), 16.min(right_panels));
-    let tasks = |down: usize, across: usize| left_panels.div_ceil(down) * right_panels.div_ceil(across);
+    let tasks =
+        |down: usize, across: usize| left_panels.div_ceil(down) * right_panels.div_ceil(across);
     while threads > 1 && tasks(down, across) < 8 * threads && (down > 4 || across > 2) {
         if across > 2 && across * 2 >= down {
             across = across.div_ceil(2);

@@ -54,7 +54,15 @@ pub fn layer_norm_backward(
     let partial: Vec<(Vec<f32>, Vec<f32>)> = blocks
         .map(|(((input, normed), factors), gradient)| {
             let (mut of_weight, mut of_bias) = (vec![0.0; width], vec![0.0; width]);
-            backward(normed, factors, weight, gradient, input, &mut of_weight, &mut of_bias);
+            backward(
+                normed,
+                factors,
+                weight,
+                gradient,
+                input,
+                &mut of_weight,
+                &mut of_bias,
+            );
             (of_weight, of_bias)
         })
         .collect();

@@ -117,7 +117,10 @@ mod tests {
             let x = i as f32 / 1000.0;
             let (found, expected) = (f64::from(exp(x)), f64::from(x).exp());
             let ulp = f64::from((expected as f32).abs()) * f64::from(f32::EPSILON);
-            assert!((found - expected).abs() <= 2.0 * ulp, "exp({x}) = {found}, not {expected}");
+            assert!(
+                (found - expected).abs() <= 2.0 * ulp,
+                "exp({x}) = {found}, not {expected}"
+            );
         }
         assert!(exp(f32::NAN).is_nan());
         assert!(exp(-1e9) < 2e-38);

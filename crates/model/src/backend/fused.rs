@@ -82,9 +82,7 @@ impl<C: CheckpointStrategy> AlbertBackend for Autodiff<Flex, C> {
         let nodes = [x.node.clone(), weight.node.clone(), bias.node.clone()];
         let step = steps::Dense.prepare::<C>(nodes).compute_bound().stateful();
         raise(match step {
-            OpsKind::Tracked(step) => {
-                step.finish((x.primitive, weight.primitive, precision), out)
-            }
+            OpsKind::Tracked(step) => step.finish((x.primitive, weight.primitive, precision), out),
             OpsKind::UnTracked(step) => step.finish(out),
         })
     }
@@ -113,7 +111,13 @@ impl<C: CheckpointStrategy> AlbertBackend for Autodiff<Flex, C> {
         let residual = residual.map(lower);
         let normed = {
             let residual = residual.as_ref().map(|residual| &residual.primitive);
-            forward::normalize(&x.primitive, residual, &weight.primitive, &bias.primitive, eps)
+            forward::normalize(
+                &x.primitive,
+                residual,
+                &weight.primitive,
+                &bias.primitive,
+                eps,
+            )
         };
         let state = (normed.normed, normed.factors, weight.primitive);
         match residual {

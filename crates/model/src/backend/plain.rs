@@ -32,7 +32,9 @@ fn multiply<B: Backend, const D: usize>(
     match precision {
         Precision::F32 => left.matmul(right),
         Precision::Bf16 => {
-            let product = left.cast(FloatDType::BF16).matmul(right.cast(FloatDType::BF16));
+            let product = left
+                .cast(FloatDType::BF16)
+                .matmul(right.cast(FloatDType::BF16));
             product.cast(FloatDType::F32)
         }
     }

@@ -42,3 +42,6 @@ pub trait Optimizer<B: TrainingBackend> {
 pub fn is_excluded(name: &str) -> bool {
     name.contains("LayerNorm") || name.contains("layer_norm") || name.ends_with("bias")
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,9 @@ fn plain(a: Matrix<'_>, b: Matrix<'_>, bias: Option<&[f32]>) -> Vec<f32> {
     let mut out = Vec::new();
     for row in 0..a.rows {
         for column in 0..b.columns {
-            let sum: f64 = (0..a.columns).map(|d| at(a, row, d) * at(b, d, column)).sum();
+            let sum: f64 = (0..a.columns)
+                .map(|d| at(a, row, d) * at(b, d, column))
+                .sum();
             out.push((sum + bias.map_or(0.0, |bias| f64::from(bias[column]))) as f32);
         }
     }

@@ -262,7 +262,8 @@ unsafe fn pack_pairs<const WIDTH: usize>(pack: Pack<'_>) {
             unsafe {
                 let load = |values: &[f32]| {
                     let at = values.as_ptr().wrapping_add(half);
-                    let rounded = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes(values.len()), at));
+                    let rounded =
+                        _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes(values.len()), at));
                     _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(rounded))
                 };
                 let pairs = _mm512_or_si512(load(first), _mm512_slli_epi32(load(second), 16));

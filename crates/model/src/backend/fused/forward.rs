@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use albert_kernels::training::matmul::{Matrix, Start, matmul};
 use albert_kernels::training::{activation, attention, cross_entropy, norm};
-use burn::tensor::backend::Backend;
 use burn::backend::flex::FlexTensor;
+use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::super::Precision;

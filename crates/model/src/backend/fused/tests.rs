@@ -38,14 +38,21 @@ fn near(what: &str, ours: Tensor<Flex, 2>, theirs: Tensor<Flex, 2>) {
     assert_eq!(ours.dims(), theirs.dims(), "{what}");
     let scale = theirs.clone().abs().max().into_scalar().max(1e-3);
     let difference = (ours - theirs).abs().max().into_scalar();
-    assert!(difference <= 1e-5 * scale, "{what}: {difference} of {scale}");
+    assert!(
+        difference <= 1e-5 * scale,
+        "{what}: {difference} of {scale}"
+    );
 }
 
 #[test]
 fn dense_equals_its_plain_twin() {
     for (tokens, inputs, outputs) in [(1, 1, 1), (7, 33, 19), (600, 40, 65), (24, 300, 64)] {
         agree(
-            [random([tokens, inputs]), random([outputs, inputs]), random([1, outputs])],
+            [
+                random([tokens, inputs]),
+                random([outputs, inputs]),
+                random([1, outputs]),
+            ],
             |[x, w, b]| Cpu::dense(x, w, b.flatten(0, 1), Precision::F32),
             |[x, w, b]| plain::dense(x, w, b.flatten(0, 1), Precision::F32),
         );
@@ -84,7 +91,13 @@ fn norm_equals_its_plain_twin() {
 
 #[test]
 fn attention_equals_its_plain_twin() -> crate::Result<()> {
-    let dropouts = [None, Some(Dropout { stream: 77, rate: 0.3 })];
+    let dropouts = [
+        None,
+        Some(Dropout {
+            stream: 77,
+            rate: 0.3,
+        }),
+    ];
     for (lengths, heads, dim) in [
         (vec![1], 1, 4),
         (vec![5, 5, 5], 2, 8),
@@ -111,7 +124,10 @@ fn cross_entropy_equals_its_plain_twin() {
         let labels = TensorData::from(labels.as_slice());
         let labels = || Tensor::from_data(labels.clone(), &Default::default());
         agree(
-            [random([items, classes]).mul_scalar(4.0).detach().require_grad()],
+            [random([items, classes])
+                .mul_scalar(4.0)
+                .detach()
+                .require_grad()],
             |[x]| Cpu::cross_entropy(x, labels()).unsqueeze(),
             |[x]| plain::cross_entropy(x, labels()).unsqueeze(),
         );

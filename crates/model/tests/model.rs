@@ -1,0 +1,190 @@
+//! Initial values, names, dropout, and the way through a checkpoint folder.
+
+use std::collections::HashSet;
+
+use albert_checkpoint::{AlbertConfig, Architecture, Checkpoint, DType, PRESETS};
+use albert_model::{
+    AlbertForPreTraining, AlbertForTask, Cpu, DropoutKey, Error, NamedParameters, Precision,
+    PretrainBatch, parameter_id,
+};
+
+type TestResult = Result<(), Box<dyn std::error::Error>>;
+
+fn tiny() -> Result<AlbertConfig, &'static str> {
+    AlbertConfig::preset("tiny").ok_or("no such preset")
+}
+
+fn batch() -> albert_model::Result<PretrainBatch<Cpu>> {
+    PretrainBatch::from_rows(
+        &[vec![2, 9, 4, 8, 3, 30, 3], vec![2, 4, 3, 12, 3]],
+        &[vec![0, 0, 0, 0, 0, 1, 1], vec![0, 0, 0, 1, 1]],
+        &[(0, 2, 17), (1, 1, 20)],
+        &[0, 1],
+        &Default::default(),
+    )
+}
+
+#[test]
+fn ids_differ_and_last() -> TestResult {
+    for preset in PRESETS {
+        let config = AlbertConfig::preset(preset).ok_or("no such preset")?;
+        let names: Vec<String> = config.parameters().into_iter().map(|p| p.name).collect();
+        let ids: HashSet<u64> = names.iter().map(|name| parameter_id(name).val()).collect();
+        assert_eq!(ids.len(), names.len(), "{preset}");
+    }
+    // The state of a run is filed under these: another value would orphan it.
+    assert_eq!(
+        parameter_id("albert.pooler.weight").val(),
+        0x4d73_440b_a02d_807c
+    );
+    Ok(())
+}
+
+#[test]
+fn initial_values_depend_on_seed_and_name_alone() -> TestResult {
+    let device = Default::default();
+    let mut config = tiny()?;
+    let tensors = |config: &AlbertConfig, seed| -> albert_model::Result<_> {
+        Ok(AlbertForPreTraining::<Cpu>::init(config, seed, &device)?.tensors())
+    };
+    let first = tensors(&config, 1)?;
+    assert_eq!(first, tensors(&config, 1)?);
+    let other = tensors(&config, 2)?;
+    assert_ne!(first[0].2, other[0].2);
+
+    // A second group does not disturb the first.
+    config.num_hidden_groups = config.num_hidden_layers;
+    let grouped = tensors(&config, 1)?;
+    for tensor in &first {
+        assert!(grouped.contains(tensor), "{}", tensor.0);
+    }
+    for (name, shape, values) in &first {
+        assert_eq!(values.len(), shape.iter().product::<usize>(), "{name}");
+        let expected = match name {
+            name if name.ends_with("bias") => Some(0.0),
+            name if name.contains("LayerNorm") || name.contains("layer_norm") => Some(1.0),
+            _ => None,
+        };
+        match expected {
+            Some(expected) => assert!(values.iter().all(|&v| v == expected), "{name}"),
+            None => assert!(
+                values
+                    .iter()
+                    .all(|v| v.abs() <= 2.0 * config.initializer_range)
+            ),
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_folder_gives_back_the_same_model() -> TestResult {
+    let device = Default::default();
+    let config = tiny()?;
+    let model = AlbertForPreTraining::<Cpu>::init(&config, 3, &device)?;
+    let parent = tempfile::tempdir()?;
+    let folder = parent.path().join("model");
+    model.save(&folder, DType::F32, &[])?;
+    let checkpoint = Checkpoint::open(&folder)?;
+    let again = AlbertForPreTraining::<Cpu>::load(&checkpoint, &device)?;
+    assert_eq!(model.tensors(), again.tensors());
+
+    let mut tensors = model.tensors();
+    tensors
+        .iter_mut()
+        .for_each(|(.., values)| values.iter_mut().for_each(|v| *v += 1.0));
+    let plain = tensors
+        .iter()
+        .map(|(name, _, values)| (name.clone(), values.clone()));
+    let replaced = again.clone().with_tensors(plain.clone().collect())?;
+    assert_eq!(replaced.tensors(), tensors);
+    let missing = again.clone().with_tensors(plain.clone().skip(1).collect());
+    assert!(matches!(missing, Err(Error::UnknownParameter(name)) if name == tensors[0].0));
+    let short = plain.map(|(name, values)| (name, values[1..].to_vec()));
+    let short = again.with_tensors(short.collect());
+    assert!(matches!(short, Err(Error::ParameterShape { .. })));
+    Ok(())
+}
+
+#[test]
+fn dropout_depends_on_its_key_alone() -> TestResult {
+    let mut config = tiny()?;
+    config.hidden_dropout_prob = 0.2;
+    config.attention_probs_dropout_prob = 0.2;
+    let model = AlbertForPreTraining::<Cpu>::init(&config, 3, &Default::default())?;
+    let loss = |key| -> albert_model::Result<f32> {
+        Ok(model.forward(&batch()?, key)?.loss.into_scalar())
+    };
+    let key = |step| Some(DropoutKey { seed: 5, step });
+    let (without, first) = (loss(None)?, loss(key(1))?);
+    assert_eq!(first.to_bits(), loss(key(1))?.to_bits());
+    assert_ne!(first, without);
+    assert_ne!(first, loss(key(2))?);
+    assert_eq!(without.to_bits(), loss(None)?.to_bits());
+    Ok(())
+}
+
+#[test]
+fn rounded_products_stay_near() -> TestResult {
+    let model = AlbertForPreTraining::<Cpu>::init(&tiny()?, 3, &Default::default())?;
+    let exact: f32 = model.forward(&batch()?, None)?.loss.into_scalar();
+    let model = model.with_precision(Precision::Bf16);
+    let rounded: f32 = model.forward(&batch()?, None)?.loss.into_scalar();
+    // bf16 keeps 8 bits: 0.4% a factor, which averages out over sums and layers.
+    assert!((exact - rounded).abs() < 0.01 * exact, "{exact} {rounded}");
+    Ok(())
+}
+
+#[test]
+fn contradictions_are_refused() -> TestResult {
+    let device = Default::default();
+    let model = AlbertForPreTraining::<Cpu>::init(&tiny()?, 3, &device)?;
+    let config = tiny()?.with_architecture(Architecture::MaskedLm);
+    let refused = AlbertForPreTraining::<Cpu>::init(&config, 3, &device);
+    assert!(matches!(refused, Err(Error::Architecture { .. })));
+
+    let from =
+        |ids: &[Vec<u32>], types: &[Vec<u32>], masked: &[(usize, usize, u32)], order: &[u32]| {
+            PretrainBatch::<Cpu>::from_rows(ids, types, masked, order, &device)
+        };
+    let row = vec![2, 4, 3];
+    let rows = [row.clone()];
+    let types = [vec![0; 3]];
+    assert!(from(&[], &[], &[], &[]).is_err());
+    assert!(from(&[vec![]], &[vec![]], &[], &[0]).is_err());
+    assert!(from(&rows, &[vec![0; 2]], &[(0, 1, 5)], &[0]).is_err());
+    assert!(from(&rows, &types, &[(0, 3, 5)], &[0]).is_err());
+    assert!(from(&rows, &types, &[(1, 0, 5)], &[0]).is_err());
+    assert!(from(&rows, &types, &[(0, 1, 5)], &[0, 1]).is_err());
+
+    let nothing_masked = from(&rows, &types, &[], &[0])?;
+    assert!(matches!(
+        model.forward(&nothing_masked, None),
+        Err(Error::Batch(_))
+    ));
+    let mut lying = from(&rows, &types, &[(0, 1, 5)], &[0])?;
+    lying.lengths = vec![4];
+    assert!(matches!(model.forward(&lying, None), Err(Error::Batch(_))));
+
+    let long = vec![5; model.config().max_position_embeddings + 1];
+    let long = from(
+        std::slice::from_ref(&long),
+        &[vec![0; long.len()]],
+        &[(0, 1, 5)],
+        &[0],
+    )?;
+    assert!(matches!(model.forward(&long, None), Err(Error::Batch(_))));
+    Ok(())
+}
+
+#[test]
+fn every_architecture_has_its_heads() -> TestResult {
+    for architecture in Architecture::ALL {
+        let config = tiny()?.with_architecture(architecture);
+        let model = AlbertForTask::<Cpu>::init(&config, 0, &Default::default())?;
+        let names: Vec<String> = model.tensors().into_iter().map(|(name, ..)| name).collect();
+        let expected: Vec<String> = config.parameters().into_iter().map(|p| p.name).collect();
+        assert_eq!(names, expected, "{architecture}");
+    }
+    Ok(())
+}
