@@ -6,7 +6,12 @@ use clap::{Args, Parser, Subcommand};
 
 /// ALBERT, a Lite BERT: raw text to a trained model, a trained model to answers.
 #[derive(Parser)]
-#[command(name = "albert", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(
+    name = "albert",
+    version,
+    max_term_width = 100,
+    arg_required_else_help = true
+)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -66,11 +71,16 @@ pub enum Precision {
 }
 
 #[derive(Args)]
-#[command(after_help = "Example:\n  albert try \"The ship sailed across the [MASK].\" \
-    --order \"The war began in 1914.\" \"It ended in 1918.\"")]
+#[command(
+    after_help = "Example:\n  albert try \"The ship sailed across the [MASK].\" \
+    --order \"The war began in 1914.\" \"It ended in 1918.\""
+)]
 pub struct TryArgs {
     /// A sentence with one or more [MASK]
-    #[arg(value_name = "TEXT", default_value = "The ship sailed across the [MASK].")]
+    #[arg(
+        value_name = "TEXT",
+        default_value = "The ship sailed across the [MASK]."
+    )]
     pub text: String,
     /// Two texts whose order to judge; without it, an example
     #[arg(long, num_args = 2, value_names = ["TEXT_A", "TEXT_B"])]
@@ -115,11 +125,17 @@ pub struct OrderArgs {
 }
 
 #[derive(Args)]
-#[command(after_help = "Examples:\n  albert tokenize \"Hello, world\" --json\n  \
-    albert tokenize --tokenizer spiece.model --input rows.jsonl --json")]
+#[command(
+    after_help = "Examples:\n  albert tokenize \"Hello, world\" --json\n  \
+    albert tokenize --tokenizer spiece.model --input rows.jsonl --json"
+)]
 pub struct TokenizeArgs {
     /// Texts, one row each
-    #[arg(value_name = "TEXT", conflicts_with = "input", required_unless_present = "input")]
+    #[arg(
+        value_name = "TEXT",
+        conflicts_with = "input",
+        required_unless_present = "input"
+    )]
     pub texts: Vec<String>,
     /// Rows of {"text"} or {"text", "text_pair"}, one JSON object a line; - for standard input
     #[arg(long, value_name = "FILE")]
@@ -199,8 +215,10 @@ pub enum TokenizerCommand {
 
 #[cfg(feature = "train")]
 #[derive(Args)]
-#[command(after_help = "Example:\n  albert tokenizer train --corpus book.txt --corpus news.jsonl.zst \
-    --vocab-size 16000 --output my-tokenizer")]
+#[command(
+    after_help = "Example:\n  albert tokenizer train --corpus book.txt --corpus news.jsonl.zst \
+    --vocab-size 16000 --output my-tokenizer"
+)]
 pub struct TokenizerTrainArgs {
     /// Raw text: .txt with blank lines between documents, or JSONL; plain or .zst
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
@@ -236,16 +254,18 @@ impl std::str::FromStr for Device {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (kind, number) = text.split_once(':').unwrap_or((text, "0"));
-        let number: usize = number.parse().map_err(|_| format!("`{number}` is no device number"))?;
+        let number: usize = number
+            .parse()
+            .map_err(|_| format!("`{number}` is no device number"))?;
         match (kind, number) {
             ("cpu", 0) => Ok(Self::Cpu),
             #[cfg(feature = "cuda")]
             ("cuda", number) => Ok(Self::Cuda(number)),
             #[cfg(feature = "wgpu")]
             ("wgpu", 0) => Ok(Self::Wgpu),
-            ("cuda" | "wgpu", _) => {
-                Err(format!("no such device, or this program was built without `--features {kind}`"))
-            }
+            ("cuda" | "wgpu", _) => Err(format!(
+                "no such device, or this program was built without `--features {kind}`"
+            )),
             _ => Err("devices are cpu, cuda:N and wgpu".to_owned()),
         }
     }
@@ -253,9 +273,11 @@ impl std::str::FromStr for Device {
 
 #[cfg(feature = "train")]
 #[derive(Args)]
-#[command(after_help = "Example:\n  albert pretrain --recipe configs/tiny.toml --corpus my-text.txt \
+#[command(
+    after_help = "Example:\n  albert pretrain --recipe configs/tiny.toml --corpus my-text.txt \
     --output my-albert\n  albert pretrain --recipe configs/tiny.toml --corpus my-text.txt \
-    --output my-albert --resume")]
+    --output my-albert --resume"
+)]
 pub struct PretrainArgs {
     /// A TOML recipe; see configs/
     #[arg(long, value_name = "FILE")]

@@ -21,7 +21,7 @@ fn main() -> ExitCode {
         // The reader of our output has gone (`albert ... | head`): nothing is wrong.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            eprintln!("error: {}", output::chain(&error));
             ExitCode::FAILURE
         }
     }

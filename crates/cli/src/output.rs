@@ -30,7 +30,11 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
     for row in rows {
         for (column, cell) in row.iter().enumerate() {
             widths[column] = widths[column].max(width_of(cell));
-            numeric[column] &= cell.trim_end_matches('%').replace(',', "").parse::<f64>().is_ok();
+            numeric[column] &= cell
+                .trim_end_matches('%')
+                .replace(',', "")
+                .parse::<f64>()
+                .is_ok();
         }
     }
     let render = |cells: &[String]| {
@@ -48,8 +52,19 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) -> Result<()> {
         }
         text.trim_end().to_owned()
     };
-    line(&render(&header.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()))?;
-    line(&widths.iter().map(|&width| "─".repeat(width.min(RULE))).collect::<Vec<_>>().join("  "))?;
+    line(&render(
+        &header
+            .iter()
+            .map(|cell| (*cell).to_owned())
+            .collect::<Vec<_>>(),
+    ))?;
+    line(
+        &widths
+            .iter()
+            .map(|&width| "─".repeat(width.min(RULE)))
+            .collect::<Vec<_>>()
+            .join("  "),
+    )?;
     rows.iter().try_for_each(|row| line(&render(row)))
 }
 
@@ -74,6 +89,19 @@ pub fn bytes(number: u64) -> String {
         1_000_000..1_000_000_000 => format!("{:.1} MB", number as f64 / 1e6),
         _ => format!("{:.1} GB", number as f64 / 1e9),
     }
+}
+
+/// An error with its causes, outermost first; a cause that the text before tells already is not
+/// told again.
+pub fn chain(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .map(ToString::to_string)
+        .fold(String::new(), |told, cause| match told.contains(&cause) {
+            true => told,
+            false if told.is_empty() => cause,
+            false => format!("{told}: {cause}"),
+        })
 }
 
 /// Whether an error is only that nobody reads our output any more.

@@ -22,7 +22,11 @@ impl Living {
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
-        Self { bar, terminal, last: None }
+        Self {
+            bar,
+            terminal,
+            last: None,
+        }
     }
 
     fn show(&mut self, message: &str) {

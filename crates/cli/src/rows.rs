@@ -12,7 +12,10 @@ pub enum Row {
     /// `{"text"}` or `{"text", "text_pair"}`.
     Text { text: String, pair: Option<String> },
     /// `{"input_ids"}` or `{"input_ids", "token_type_ids"}`.
-    Ids { ids: Vec<u32>, type_ids: Option<Vec<u32>> },
+    Ids {
+        ids: Vec<u32>,
+        type_ids: Option<Vec<u32>>,
+    },
 }
 
 #[derive(Deserialize)]
@@ -40,7 +43,12 @@ impl Rows {
             let file = File::open(path).with_context(|| path.display().to_string())?;
             Box::new(BufReader::new(file))
         };
-        Ok(Self { path: path.to_owned(), reader, line: 0, buffer: Vec::new() })
+        Ok(Self {
+            path: path.to_owned(),
+            reader,
+            line: 0,
+            buffer: Vec::new(),
+        })
     }
 
     /// `FILE, line N`, for messages about the row that was read last.
@@ -57,12 +65,24 @@ impl Rows {
         let text = std::str::from_utf8(&self.buffer).context("not UTF-8")?;
         let line: Line = serde_json::from_str(text.trim_end_matches(['\n', '\r']))?;
         match line {
-            Line { text: Some(text), input_ids: None, token_type_ids: None, text_pair } => {
-                Ok(Some(Row::Text { text, pair: text_pair }))
-            }
-            Line { input_ids: Some(ids), text: None, text_pair: None, token_type_ids } => {
-                Ok(Some(Row::Ids { ids, type_ids: token_type_ids }))
-            }
+            Line {
+                text: Some(text),
+                input_ids: None,
+                token_type_ids: None,
+                text_pair,
+            } => Ok(Some(Row::Text {
+                text,
+                pair: text_pair,
+            })),
+            Line {
+                input_ids: Some(ids),
+                text: None,
+                text_pair: None,
+                token_type_ids,
+            } => Ok(Some(Row::Ids {
+                ids,
+                type_ids: token_type_ids,
+            })),
             _ => bail!(
                 "a row is {{\"text\"}}, {{\"text\", \"text_pair\"}} or \
                  {{\"input_ids\", \"token_type_ids\"?}}"

@@ -42,23 +42,44 @@ pub fn run(args: DoctorArgs) -> Result<()> {
     let rows = [
         ("version", report.version.to_owned()),
         ("built for", report.target),
-        ("training", if report.training { "built in" } else { "left out" }.to_owned()),
-        ("instruction sets found", report.instruction_sets_found.join(" ")),
+        (
+            "training",
+            if report.training {
+                "built in"
+            } else {
+                "left out"
+            }
+            .to_owned(),
+        ),
+        (
+            "instruction sets found",
+            report.instruction_sets_found.join(" "),
+        ),
         ("instruction set used", report.instruction_set_used),
         ("threads", report.threads.to_string()),
         (
             "default model",
-            report.default_model.or(report.default_model_problem).unwrap_or_default(),
+            report
+                .default_model
+                .or(report.default_model_problem)
+                .unwrap_or_default(),
         ),
         ("memory", memory(report.memory_bytes)),
         ("memory available", memory(report.memory_available_bytes)),
     ];
-    output::table(&["what", "found"], &rows.map(|(what, found)| vec![what.to_owned(), found]))
+    output::table(
+        &["what", "found"],
+        &rows.map(|(what, found)| vec![what.to_owned(), found]),
+    )
 }
 
 /// A line of Linux's `/proc/meminfo`, in bytes; nothing on other systems.
 fn memory(field: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find(|line| line.starts_with(field))?;
-    line.split_whitespace().nth(1)?.parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
+    line.split_whitespace()
+        .nth(1)?
+        .parse::<u64>()
+        .ok()
+        .map(|kilobytes| kilobytes * 1024)
 }

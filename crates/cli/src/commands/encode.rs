@@ -63,14 +63,18 @@ pub fn run(args: EncodeArgs) -> Result<()> {
             done += write(&engine, &batch, &what, done, &mut writer)?;
             batch = Batch::new();
         }
-        batch.push(&ids, type_ids.as_deref()).with_context(|| rows.place())?;
+        batch
+            .push(&ids, type_ids.as_deref())
+            .with_context(|| rows.place())?;
     }
     if batch.rows() > 0 {
         done += write(&engine, &batch, &what, done, &mut writer)?;
     }
     writer.finish()?;
     if args.json {
-        return output::json(&json!({ "rows": done, "truncated": truncated, "output": args.output }));
+        return output::json(
+            &json!({ "rows": done, "truncated": truncated, "output": args.output }),
+        );
     }
     output::line(&format!("{done} rows written to {}", args.output.display()))
 }
@@ -103,20 +107,48 @@ fn fields<'a>(
     let mut fields = Vec::new();
     let mut per_token = |name: &str, data: Option<&'a Vec<f32>>, width: usize, flat: bool| {
         if let Some(data) = data {
-            let shape = if flat { vec![tokens.len()] } else { vec![tokens.len(), width] };
-            fields.push((name.into(), shape, &data[tokens.start * width..tokens.end * width]));
+            let shape = if flat {
+                vec![tokens.len()]
+            } else {
+                vec![tokens.len(), width]
+            };
+            fields.push((
+                name.into(),
+                shape,
+                &data[tokens.start * width..tokens.end * width],
+            ));
         }
     };
     for (layer, states) in outputs.hidden_states.iter().enumerate() {
-        per_token(&format!("hidden_states.{layer}"), Some(states), config.hidden_size, false);
+        per_token(
+            &format!("hidden_states.{layer}"),
+            Some(states),
+            config.hidden_size,
+            false,
+        );
     }
-    per_token("last_hidden_state", outputs.last_hidden_state.as_ref(), config.hidden_size, false);
+    per_token(
+        "last_hidden_state",
+        outputs.last_hidden_state.as_ref(),
+        config.hidden_size,
+        false,
+    );
     let masked = match config.architecture {
         Architecture::PreTraining => "prediction_logits",
         _ => "logits",
     };
-    per_token(masked, outputs.masked_lm_logits.as_ref(), config.vocab_size, false);
-    per_token("logits", outputs.token_logits.as_ref(), config.num_labels(), false);
+    per_token(
+        masked,
+        outputs.masked_lm_logits.as_ref(),
+        config.vocab_size,
+        false,
+    );
+    per_token(
+        "logits",
+        outputs.token_logits.as_ref(),
+        config.num_labels(),
+        false,
+    );
     per_token("start_logits", outputs.start_logits.as_ref(), 1, true);
     per_token("end_logits", outputs.end_logits.as_ref(), 1, true);
     for (name, data) in [
@@ -127,7 +159,11 @@ fn fields<'a>(
     ] {
         if let Some(data) = data {
             let width = data.len() / outputs.rows.len();
-            fields.push((name.into(), vec![width], &data[row * width..(row + 1) * width]));
+            fields.push((
+                name.into(),
+                vec![width],
+                &data[row * width..(row + 1) * width],
+            ));
         }
     }
     fields

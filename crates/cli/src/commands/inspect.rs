@@ -17,7 +17,11 @@ pub fn run(args: InspectArgs) -> Result<()> {
 
 fn json(found: &Inspection) -> Result<()> {
     let counts = &found.parameters;
-    let dtypes: Vec<String> = found.dtypes.iter().map(|(dtype, _)| dtype.to_string()).collect();
+    let dtypes: Vec<String> = found
+        .dtypes
+        .iter()
+        .map(|(dtype, _)| dtype.to_string())
+        .collect();
     let config: serde_json::Value = serde_json::from_str(&found.config.to_json())?;
     output::json(&json!({
         "folder": found.dir,
@@ -47,7 +51,11 @@ fn table(found: &Inspection) -> Result<()> {
     let config = &found.config;
     let counts = &found.parameters;
     let count = |number: usize| output::thousands(number as u64);
-    let dtypes: Vec<String> = found.dtypes.iter().map(|(dtype, _)| dtype.to_string()).collect();
+    let dtypes: Vec<String> = found
+        .dtypes
+        .iter()
+        .map(|(dtype, _)| dtype.to_string())
+        .collect();
     let mut rows = vec![
         ("architecture", config.architecture.to_string()),
         ("heads", config.architecture.heads().join(", ")),
@@ -70,16 +78,24 @@ fn table(found: &Inspection) -> Result<()> {
         ("  shared layer", count(counts.shared_layers)),
         ("  heads", count(counts.heads)),
         ("  the same, unshared", count(counts.unshared_total)),
-        ("weights", format!("{} in {}", output::bytes(found.bytes), dtypes.join(", "))),
+        (
+            "weights",
+            format!("{} in {}", output::bytes(found.bytes), dtypes.join(", ")),
+        ),
         (
             "tokenizer",
             found
                 .tokenizer_file
                 .as_ref()
                 .and_then(|file| file.file_name())
-                .map_or("none".to_owned(), |name| name.to_string_lossy().into_owned()),
+                .map_or("none".to_owned(), |name| {
+                    name.to_string_lossy().into_owned()
+                }),
         ),
-        ("loadable", if found.is_loadable() { "yes" } else { "no" }.to_owned()),
+        (
+            "loadable",
+            if found.is_loadable() { "yes" } else { "no" }.to_owned(),
+        ),
     ];
     for (title, list) in [
         ("missing", &found.missing),
@@ -89,7 +105,9 @@ fn table(found: &Inspection) -> Result<()> {
     ] {
         rows.extend(list.iter().map(|entry| (title, entry.clone())));
     }
-    let rows: Vec<Vec<String>> =
-        rows.into_iter().map(|(what, found)| vec![what.to_owned(), found]).collect();
+    let rows: Vec<Vec<String>> = rows
+        .into_iter()
+        .map(|(what, found)| vec![what.to_owned(), found])
+        .collect();
     output::table(&["what", "found"], &rows)
 }

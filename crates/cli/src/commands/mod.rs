@@ -38,7 +38,9 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Models(args) => models::run(args),
         Command::Doctor(args) => doctor::run(args),
         #[cfg(feature = "train")]
-        Command::Tokenizer { command: TokenizerCommand::Train(args) } => tokenizer_train::run(args),
+        Command::Tokenizer {
+            command: TokenizerCommand::Train(args),
+        } => tokenizer_train::run(args),
         #[cfg(feature = "train")]
         Command::Pretrain(args) => pretrain::run(args),
         #[cfg(feature = "train")]
@@ -48,7 +50,9 @@ pub fn run(cli: Cli) -> Result<()> {
 
 fn engine_options(args: &ModelArgs) -> EngineOptions {
     let Precision::F32 = args.precision;
-    EngineOptions { threads: args.threads.map(usize::from) }
+    EngineOptions {
+        threads: args.threads.map(usize::from),
+    }
 }
 
 /// The model and tokenizer that the flags name.

@@ -21,12 +21,21 @@ pub fn print(answer: &OrderJudgement) -> Result<()> {
     output::table(
         &["share", "order"],
         &[
-            vec![percent(answer.in_order), "as given: the first text came first".into()],
-            vec![percent(answer.swapped), "swapped: the second text came first".into()],
+            vec![
+                percent(answer.in_order),
+                "as given: the first text came first".into(),
+            ],
+            vec![
+                percent(answer.swapped),
+                "swapped: the second text came first".into(),
+            ],
         ],
     )?;
     if answer.truncated > 0 {
-        output::line(&format!("({} pieces did not fit and were left out)", answer.truncated))?;
+        output::line(&format!(
+            "({} pieces did not fit and were left out)",
+            answer.truncated
+        ))?;
     }
     Ok(())
 }

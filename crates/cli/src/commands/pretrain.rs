@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use albert_kernels::ThreadPool;
 use albert_model::TrainingBackend;
 use albert_train::corpus::TokenisingReport;
 use albert_train::metrics::DevScores;
@@ -62,7 +63,11 @@ pub fn run(args: PretrainArgs) -> Result<()> {
             "output": options.output,
         }));
     }
-    let done = if outcome.finished { "done" } else { "stopped; go on with --resume" };
+    let done = if outcome.finished {
+        "done"
+    } else {
+        "stopped; go on with --resume"
+    };
     output::line(&format!(
         "{done}: {} steps, {} tokens, {}; the model is in {}",
         output::thousands(outcome.steps),
@@ -78,9 +83,17 @@ fn train<B: TrainingBackend>(
     stop: &AtomicBool,
     json: bool,
 ) -> Result<Outcome> {
-    let mut shown = Shown { json, steps: Steps::new(), run: None };
-    let outcome = pretrain::<B>(options, device, stop, &mut shown);
-    shown.finish();
+    // Burn and the kernels run on the pool that they are called from.
+    let outcome = ThreadPool::new(options.threads)?.install(|| {
+        let mut shown = Shown {
+            json,
+            steps: Steps::new(),
+            run: None,
+        };
+        let outcome = pretrain::<B>(options, device, stop, &mut shown);
+        shown.finish();
+        outcome
+    });
     Ok(outcome?)
 }
 

@@ -9,12 +9,20 @@ use crate::progress::Steps;
 
 pub fn run(args: ScoreArgs) -> Result<()> {
     let (engine, tokenizer) = super::open_model(&args.model)?;
-    let options =
-        ScoreOptions { limit: args.limit.map(|limit| limit as usize), examples: args.examples };
+    let options = ScoreOptions {
+        limit: args.limit.map(|limit| limit as usize),
+        examples: args.examples,
+    };
     let mut steps = Steps::new();
-    let scored = score(&engine, &tokenizer, &args.corpus, &options, &mut |documents| {
-        steps.show(&format!("{documents} documents scored"));
-    });
+    let scored = score(
+        &engine,
+        &tokenizer,
+        &args.corpus,
+        &options,
+        &mut |documents| {
+            steps.show(&format!("{documents} documents scored"));
+        },
+    );
     steps.finish();
     let scored = scored?;
     if args.json {
@@ -23,15 +31,30 @@ pub fn run(args: ScoreArgs) -> Result<()> {
     let percent = |share: f64| format!("{:.2}%", 100.0 * share);
     let [low, high] = scored.sentence_order_interval;
     let rows = [
-        ("masked-LM loss (nats a piece)", format!("{:.4}", scored.masked_lm_loss)),
+        (
+            "masked-LM loss (nats a piece)",
+            format!("{:.4}", scored.masked_lm_loss),
+        ),
         ("masked-LM accuracy", percent(scored.masked_lm_accuracy)),
-        ("masked bits a character", format!("{:.4}", scored.masked_bits_per_character)),
-        ("sentence-order accuracy", percent(scored.sentence_order_accuracy)),
-        ("  its 95% interval", format!("{} to {}", percent(low), percent(high))),
+        (
+            "masked bits a character",
+            format!("{:.4}", scored.masked_bits_per_character),
+        ),
+        (
+            "sentence-order accuracy",
+            percent(scored.sentence_order_accuracy),
+        ),
+        (
+            "  its 95% interval",
+            format!("{} to {}", percent(low), percent(high)),
+        ),
         ("documents", output::thousands(scored.documents as u64)),
         ("pairs", output::thousands(scored.pairs as u64)),
         ("tokens", output::thousands(scored.tokens as u64)),
         ("masked", output::thousands(scored.masked as u64)),
     ];
-    output::table(&["score", "value"], &rows.map(|(name, value)| vec![name.to_owned(), value]))
+    output::table(
+        &["score", "value"],
+        &rows.map(|(name, value)| vec![name.to_owned(), value]),
+    )
 }

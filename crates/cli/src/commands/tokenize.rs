@@ -37,22 +37,34 @@ pub fn run(args: TokenizeArgs) -> Result<()> {
     for text in &args.texts {
         print(&tokenizer, &tokenizer.encode(text, &options)?, args.json)?;
     }
-    let Some(input) = &args.input else { return Ok(()) };
+    let Some(input) = &args.input else {
+        return Ok(());
+    };
     let mut rows = Rows::open(input)?;
     while let Some(row) = rows.next() {
         let encoding = match row? {
             Row::Text { text, pair: None } => tokenizer.encode(&text, &options),
-            Row::Text { text, pair: Some(pair) } => tokenizer.encode_pair(&text, &pair, &options),
+            Row::Text {
+                text,
+                pair: Some(pair),
+            } => tokenizer.encode_pair(&text, &pair, &options),
             Row::Ids { .. } => bail!("{}: a row to tokenize has \"text\"", rows.place()),
         };
-        print(&tokenizer, &encoding.with_context(|| rows.place())?, args.json)?;
+        print(
+            &tokenizer,
+            &encoding.with_context(|| rows.place())?,
+            args.json,
+        )?;
     }
     Ok(())
 }
 
 fn print(tokenizer: &Tokenizer, encoding: &Encoding, json: bool) -> Result<()> {
-    let pieces: Vec<&str> =
-        encoding.ids.iter().map(|&id| tokenizer.id_to_piece(id).unwrap_or("<unk>")).collect();
+    let pieces: Vec<&str> = encoding
+        .ids
+        .iter()
+        .map(|&id| tokenizer.id_to_piece(id).unwrap_or("<unk>"))
+        .collect();
     if json {
         return output::json(&Line {
             ids: &encoding.ids,
@@ -67,12 +79,19 @@ fn print(tokenizer: &Tokenizer, encoding: &Encoding, json: bool) -> Result<()> {
         .zip(&encoding.ids)
         .zip(&encoding.offsets)
         .map(|((piece, id), (start, end))| {
-            vec![id.to_string(), (*piece).to_owned(), format!("{start}..{end}")]
+            vec![
+                id.to_string(),
+                (*piece).to_owned(),
+                format!("{start}..{end}"),
+            ]
         })
         .collect();
     output::table(&["id", "piece", "characters"], &rows)?;
     if encoding.truncated > 0 {
-        output::line(&format!("({} pieces did not fit and were left out)", encoding.truncated))?;
+        output::line(&format!(
+            "({} pieces did not fit and were left out)",
+            encoding.truncated
+        ))?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use albert_tasks::text::{TrainProgress, UnigramOptions, train_unigram};
 use albert_train::documents::Documents;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use serde_json::json;
 
 use crate::args::TokenizerTrainArgs;
@@ -46,16 +46,23 @@ pub fn run(args: TokenizerTrainArgs) -> Result<()> {
     let mut steps = Steps::new();
     let trained = train_unigram(texts, &options, &mut |progress| match progress {
         TrainProgress::Reading { texts, bytes } => {
-            steps.show(&format!("reading: {texts} paragraphs, {}", output::bytes(bytes)));
+            steps.show(&format!(
+                "reading: {texts} paragraphs, {}",
+                output::bytes(bytes)
+            ));
         }
         TrainProgress::Counting { done, total } => {
             steps.show(&format!("counting words: {}%", 100 * done / total.max(1)));
         }
         TrainProgress::Seeding { words, alphabet } => {
-            steps.show(&format!("finding candidates in {words} words of {alphabet} letters"));
+            steps.show(&format!(
+                "finding candidates in {words} words of {alphabet} letters"
+            ));
         }
         TrainProgress::Estimating { pieces, target } => {
-            steps.show(&format!("estimating: {pieces} pieces left of {target} wanted"));
+            steps.show(&format!(
+                "estimating: {pieces} pieces left of {target} wanted"
+            ));
         }
     });
     steps.finish();
@@ -63,10 +70,15 @@ pub fn run(args: TokenizerTrainArgs) -> Result<()> {
         return Err(error.into());
     }
     let tokenizer = trained?;
+    std::fs::create_dir_all(&args.output).with_context(|| args.output.display().to_string())?;
     let path = tokenizer.save(&args.output)?;
     if args.json {
         let pieces = tokenizer.vocab_size();
         return output::json(&json!({ "tokenizer": path, "vocab_size": pieces }));
     }
-    output::line(&format!("{} pieces in {}", tokenizer.vocab_size(), path.display()))
+    output::line(&format!(
+        "{} pieces in {}",
+        tokenizer.vocab_size(),
+        path.display()
+    ))
 }

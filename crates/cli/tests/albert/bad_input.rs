@@ -1,40 +1,56 @@
 //! What the program says to bad input: exit code 2 for wrong usage, 1 for failure, the culprit
 //! named, nothing half-written.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{failure, golden, names, text};
+use crate::common::{failure, golden, names, text};
 
 #[test]
 fn wrong_usage_ends_with_2() {
     names(&failure(&["fill-mask"], 2), &["TEXT"]);
-    names(&failure(&["fill-mask", "[MASK]", "--top", "0"], 2), &["--top"]);
+    names(
+        &failure(&["fill-mask", "[MASK]", "--top", "0"], 2),
+        &["--top"],
+    );
     names(&failure(&["no-such-command"], 2), &["no-such-command"]);
-    names(&failure(&["tokenize", "a", "--input", "b"], 2), &["--input"]);
+    names(
+        &failure(&["tokenize", "a", "--input", "b"], 2),
+        &["--input"],
+    );
     names(&failure(&["order", "only one"], 2), &["TEXT_B"]);
-    names(&failure(&["encode", "--precision", "f8"], 2), &["f8", "f32"]);
+    names(
+        &failure(&["encode", "--precision", "f8"], 2),
+        &["f8", "f32"],
+    );
 }
 
 #[test]
 fn a_model_that_is_not_there_is_named() {
-    names(&failure(&["fill-mask", "[MASK]", "--model", "no-such-model"], 1), &[
-        "no-such-model",
-        "mini",
-    ]);
-    names(&failure(&["inspect", "/no/such/folder"], 1), &["/no/such/folder"]);
+    names(
+        &failure(&["fill-mask", "[MASK]", "--model", "no-such-model"], 1),
+        &["no-such-model", "mini"],
+    );
+    names(
+        &failure(&["inspect", "/no/such/folder"], 1),
+        &["/no/such/folder"],
+    );
 }
 
 #[test]
 fn text_without_a_mask_is_refused() {
-    names(&failure(&["fill-mask", "[MASK] here", "nothing here"], 1), &["text 2", "[MASK]"]);
+    names(
+        &failure(&["fill-mask", "[MASK] here", "nothing here"], 1),
+        &["text 2", "[MASK]"],
+    );
 }
 
 #[test]
 fn blank_texts_have_no_order() {
-    names(&failure(&["order", " ", "something"], 1), &["the first text"]);
+    names(
+        &failure(&["order", " ", "something"], 1),
+        &["the first text"],
+    );
 }
 
 /// Copies a reference folder and lets `change` spoil it.
@@ -52,7 +68,10 @@ fn spoilt(case: &str, change: impl Fn(&Path)) -> (tempfile::TempDir, PathBuf) {
 fn edit_config(dir: &Path, from: &str, to: &str) {
     let path = dir.join("config.json");
     let config = fs::read_to_string(&path).unwrap();
-    assert!(config.contains(from), "{from} is not in the reference config");
+    assert!(
+        config.contains(from),
+        "{from} is not in the reference config"
+    );
     fs::write(&path, config.replace(from, to)).unwrap();
 }
 
@@ -62,10 +81,22 @@ fn encode_error(dir: &Path, row: &str) -> String {
     let rows = folder.path().join("rows.jsonl");
     fs::write(&rows, row).unwrap();
     let out = folder.path().join("out.safetensors");
-    let args =
-        ["encode", "--model", text(dir), "--input", text(&rows), "--output", text(&out), "--json"];
+    let args = [
+        "encode",
+        "--model",
+        text(dir),
+        "--input",
+        text(&rows),
+        "--output",
+        text(&out),
+        "--json",
+    ];
     let message = failure(&args, 1);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "something was left behind");
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().count(),
+        1,
+        "something was left behind"
+    );
     message
 }
 
@@ -75,14 +106,26 @@ const ROW: &str = "{\"input_ids\": [2, 5, 3]}\n";
 fn bad_configs_name_the_field() {
     for (from, to, fragments) in [
         ("\"gelu_new\"", "\"mish\"", ["hidden_act", "mish"]),
-        ("\"model_type\": \"albert\"", "\"model_type\": \"bert\"", ["model_type", "bert"]),
+        (
+            "\"model_type\": \"albert\"",
+            "\"model_type\": \"bert\"",
+            ["model_type", "bert"],
+        ),
         (
             "\"num_attention_heads\": 4",
             "\"num_attention_heads\": 5",
             ["num_attention_heads", "hidden_size"],
         ),
-        ("\"hidden_size\": 32", "\"hidden_size\": \"wide\"", ["hidden_size", "config.json"]),
-        ("AlbertForPreTraining", "AlbertForPoetry", ["architectures", "AlbertForPoetry"]),
+        (
+            "\"hidden_size\": 32",
+            "\"hidden_size\": \"wide\"",
+            ["hidden_size", "config.json"],
+        ),
+        (
+            "AlbertForPreTraining",
+            "AlbertForPoetry",
+            ["architectures", "AlbertForPoetry"],
+        ),
     ] {
         let (_keep, dir) = spoilt("pretraining", |dir| edit_config(dir, from, to));
         names(&encode_error(&dir, ROW), &fragments);
@@ -125,10 +168,22 @@ fn bad_weights_name_the_file_or_the_tensor() {
 fn bad_rows_name_file_and_line() {
     let dir = golden("pretraining");
     for (rows, fragments) in [
-        ("{\"input_ids\": [2, 97]}\n", vec!["rows.jsonl, line 1", "97"]),
-        ("{\"input_ids\": [2]}\n{\"input_ids\": []}\n", vec!["rows.jsonl, line 2", "empty"]),
-        ("{\"input_ids\": [2, 3], \"token_type_ids\": [0]}\n", vec!["line 1"]),
-        ("{\"input_ids\": [2], \"token_type_ids\": [2]}\n", vec!["line 1", "2"]),
+        (
+            "{\"input_ids\": [2, 97]}\n",
+            vec!["rows.jsonl, line 1", "97"],
+        ),
+        (
+            "{\"input_ids\": [2]}\n{\"input_ids\": []}\n",
+            vec!["rows.jsonl, line 2", "empty"],
+        ),
+        (
+            "{\"input_ids\": [2, 3], \"token_type_ids\": [0]}\n",
+            vec!["line 1"],
+        ),
+        (
+            "{\"input_ids\": [2], \"token_type_ids\": [2]}\n",
+            vec!["line 1", "2"],
+        ),
         ("{\"input_ids\": [-1]}\n", vec!["line 1"]),
         ("{\"words\": 1}\n", vec!["line 1", "input_ids"]),
         ("not json\n", vec!["line 1"]),
@@ -145,9 +200,12 @@ fn files_that_are_not_utf8_are_named_with_the_line() {
     let folder = tempfile::tempdir().unwrap();
     let rows = folder.path().join("rows.jsonl");
     fs::write(&rows, b"{\"text\": \"a\"}\n{\"text\": \"\xff\"}\n").unwrap();
-    let output = common::albert(&["tokenize", "--input", text(&rows), "--json"]);
+    let output = crate::common::albert(&["tokenize", "--input", text(&rows), "--json"]);
     assert_eq!(output.status.code(), Some(1));
-    names(&String::from_utf8(output.stderr).unwrap(), &["rows.jsonl, line 2", "UTF-8"]);
+    names(
+        &String::from_utf8(output.stderr).unwrap(),
+        &["rows.jsonl, line 2", "UTF-8"],
+    );
 }
 
 #[test]
@@ -161,7 +219,10 @@ fn a_tokenizer_that_is_none_is_named() {
     ] {
         let path = folder.path().join(name);
         fs::write(&path, bytes).unwrap();
-        names(&failure(&["tokenize", "--tokenizer", text(&path), "a"], 1), &[name]);
+        names(
+            &failure(&["tokenize", "--tokenizer", text(&path), "a"], 1),
+            &[name],
+        );
     }
 }
 
@@ -173,8 +234,11 @@ fn a_task_without_its_head_is_refused() {
     for file in ["config.json", "model.safetensors"] {
         fs::copy(golden("base").join(file), dir.join(file)).unwrap();
     }
-    let tokenizer = common::root().join("models/mini/tokenizer.json");
+    let tokenizer = crate::common::root().join("models/mini/tokenizer.json");
     fs::copy(tokenizer, dir.join("tokenizer.json")).unwrap();
     // The vocabulary of the reference folder is far smaller than the tokenizer's.
-    names(&failure(&["fill-mask", "[MASK]", "--model", text(&dir)], 1), &["vocab_size", "97"]);
+    names(
+        &failure(&["fill-mask", "[MASK]", "--model", text(&dir)], 1),
+        &["vocab_size", "97"],
+    );
 }

@@ -1,8 +1,6 @@
 //! What the program answers.
 
-mod common;
-
-use common::{golden, root, stdout, text};
+use crate::common::{golden, root, stdout, text};
 use serde_json::Value;
 
 fn parse(line: &str) -> Value {
@@ -12,10 +10,15 @@ fn parse(line: &str) -> Value {
 #[test]
 fn one_command_completes_a_sentence_and_judges_an_order() {
     let people = stdout(&["try", "The ship sailed across the [MASK]."]);
-    assert!(people.contains("share") && people.contains("swapped"), "{people}");
+    assert!(
+        people.contains("share") && people.contains("swapped"),
+        "{people}"
+    );
 
     let answer = parse(&stdout(&["try", "--json", "--order", "One.", "Two."]));
-    let candidates = answer["fill_mask"][0]["masks"][0]["candidates"].as_array().unwrap();
+    let candidates = answer["fill_mask"][0]["masks"][0]["candidates"]
+        .as_array()
+        .unwrap();
     assert_eq!(candidates.len(), 5);
     assert_eq!(answer["order"]["text_b"], "Two.");
 }
@@ -23,7 +26,14 @@ fn one_command_completes_a_sentence_and_judges_an_order() {
 #[test]
 fn fill_mask_gives_sorted_probabilities_and_the_place_of_each_mask() {
     let sentence = "The [MASK] of England was [MASK] in London.";
-    let output = stdout(&["fill-mask", sentence, "Hello [MASK]", "--top", "7", "--json"]);
+    let output = stdout(&[
+        "fill-mask",
+        sentence,
+        "Hello [MASK]",
+        "--top",
+        "7",
+        "--json",
+    ]);
     let rows: Vec<Value> = output.lines().map(parse).collect();
     assert_eq!(rows.len(), 2);
     let masks = rows[0]["masks"].as_array().unwrap();
@@ -31,7 +41,11 @@ fn fill_mask_gives_sorted_probabilities_and_the_place_of_each_mask() {
     for mask in masks {
         let start = mask["offsets"][0].as_u64().unwrap() as usize;
         let end = mask["offsets"][1].as_u64().unwrap() as usize;
-        assert!(sentence[start..end].ends_with("[MASK]"), "{}", &sentence[start..end]);
+        assert!(
+            sentence[start..end].ends_with("[MASK]"),
+            "{}",
+            &sentence[start..end]
+        );
         let shares: Vec<f64> = mask["candidates"]
             .as_array()
             .unwrap()
@@ -79,14 +93,29 @@ fn tokenize_reads_rows_and_texts() {
     let (first, second) = (&lines[0], &lines[1]);
     assert_eq!(first["pieces"][0], "[CLS]");
     assert_eq!(first["offsets"][0], serde_json::json!([0, 0]));
-    assert_eq!(first["ids"].as_array().unwrap().len(), first["pieces"].as_array().unwrap().len());
-    let mask = second["pieces"].as_array().unwrap().iter().position(|piece| piece == "[MASK]");
+    assert_eq!(
+        first["ids"].as_array().unwrap().len(),
+        first["pieces"].as_array().unwrap().len()
+    );
+    let mask = second["pieces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .position(|piece| piece == "[MASK]");
     let span = &second["offsets"][mask.unwrap()];
-    assert_eq!(span[1], 8, "the span of a typed [MASK] ends where it ends in the text: {span}");
+    assert_eq!(
+        span[1], 8,
+        "the span of a typed [MASK] ends where it ends in the text: {span}"
+    );
     assert_eq!(second["type_ids"].as_array().unwrap().last().unwrap(), 1);
 
     let plain = parse(&stdout(&["tokenize", "A [MASK].", "--plain", "--json"]));
-    assert!(!plain["pieces"].as_array().unwrap().contains(&"[MASK]".into()));
+    assert!(
+        !plain["pieces"]
+            .as_array()
+            .unwrap()
+            .contains(&"[MASK]".into())
+    );
 }
 
 /// PyTorch's own f32 outputs move by up to 2e-6 of the range between builds; 1e-5 is the
@@ -109,11 +138,18 @@ fn encode_equals_transformers_on_every_architecture() {
         let bytes = std::fs::read(dir.join("expected.safetensors")).unwrap();
         let expected = safetensors::SafeTensors::deserialize(&bytes).unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let (rows, out) = (folder.path().join("rows.jsonl"), folder.path().join("out.safetensors"));
+        let (rows, out) = (
+            folder.path().join("rows.jsonl"),
+            folder.path().join("out.safetensors"),
+        );
         let integers = |name: String| -> Option<Vec<i64>> {
             let tensor = expected.tensor(&name).ok()?;
             let numbers = tensor.data().chunks_exact(8);
-            Some(numbers.map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap())).collect())
+            Some(
+                numbers
+                    .map(|bytes| i64::from_le_bytes(bytes.try_into().unwrap()))
+                    .collect(),
+            )
         };
         let mut lines = String::new();
         let mut count = 0;
@@ -126,7 +162,13 @@ fn encode_equals_transformers_on_every_architecture() {
         std::fs::write(&rows, lines).unwrap();
         let model = text(&dir);
         stdout(&[
-            "encode", "--model", model, "--input", text(&rows), "--output", text(&out),
+            "encode",
+            "--model",
+            model,
+            "--input",
+            text(&rows),
+            "--output",
+            text(&out),
             "--hidden-states",
         ]);
 
@@ -137,31 +179,48 @@ fn encode_equals_transformers_on_every_architecture() {
             if name.starts_with("input_ids") || name.starts_with("token_type_ids") {
                 continue;
             }
-            let got = ours.tensor(&name).unwrap_or_else(|_| panic!("{case}: {name} is missing"));
+            let got = ours
+                .tensor(&name)
+                .unwrap_or_else(|_| panic!("{case}: {name} is missing"));
             assert_eq!(got.shape(), want.shape(), "{case}: {name}");
             let (got, want) = (floats(got.data()), floats(want.data()));
-            let low = want.iter().copied().fold(f32::INFINITY, f32::min);
-            let high = want.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            // A single number has no range of its own: its size stands in.
-            let range = if want.len() > 1 { high - low } else { high.abs().max(1.0) };
+            // An output's range is that over all rows: a pair of logits has none of its own.
+            let output = name.rsplit_once('.').unwrap().0;
+            let all: Vec<f32> = (0..count)
+                .flat_map(|row| floats(expected.tensor(&format!("{output}.{row}")).unwrap().data()))
+                .collect();
+            let low = all.iter().copied().fold(f32::INFINITY, f32::min);
+            let high = all.iter().copied().fold(f32::NEG_INFINITY, f32::max);
             for (a, b) in got.iter().zip(&want) {
-                assert!((a - b).abs() <= PARITY * range, "{case}: {name}: {a} against {b}");
+                assert!(
+                    (a - b).abs() <= PARITY * (high - low),
+                    "{case}: {name}: {a} against {b}"
+                );
             }
             compared += 1;
         }
-        assert!(count == 5 && compared >= 4 * count, "{case}: {compared} outputs compared");
+        assert!(
+            count == 5 && compared >= 4 * count,
+            "{case}: {compared} outputs compared"
+        );
     }
 }
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
-    bytes.chunks_exact(4).map(|four| f32::from_le_bytes(four.try_into().unwrap())).collect()
+    bytes
+        .chunks_exact(4)
+        .map(|four| f32::from_le_bytes(four.try_into().unwrap()))
+        .collect()
 }
 
 #[test]
 fn inspect_counts_what_sharing_saves() {
     let report = parse(&stdout(&["inspect", "mini", "--json"]));
     let total = report["parameters"]["total"].as_u64().unwrap();
-    assert!(total < 6_000_000, "what ships has at most 6 million parameters");
+    assert!(
+        total < 6_000_000,
+        "what ships has at most 6 million parameters"
+    );
     assert!(report["parameters"]["unshared"].as_u64().unwrap() > total);
     assert!(stdout(&["inspect", text(&root().join("models/mini"))]).contains("shared layer"));
 }
@@ -195,6 +254,9 @@ fn every_command_has_help_with_an_example() {
     for mut command in commands {
         command.push("--help");
         let help = stdout(&command);
-        assert!(help.contains("Example") && help.contains("--json"), "{command:?}: {help}");
+        assert!(
+            help.contains("Example") && help.contains("--json"),
+            "{command:?}: {help}"
+        );
     }
 }

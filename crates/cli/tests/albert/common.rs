@@ -33,7 +33,10 @@ pub fn failure(args: &[&str], code: i32) -> String {
     let output = albert(args);
     let error = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(code), "albert {args:?}: {error}");
-    assert!(output.stdout.is_empty(), "an error belongs on the standard error alone");
+    assert!(
+        output.stdout.is_empty(),
+        "an error belongs on the standard error alone"
+    );
     assert!(!error.contains("panicked"), "{error}");
     error
 }
@@ -41,7 +44,10 @@ pub fn failure(args: &[&str], code: i32) -> String {
 /// Asserts that every fragment stands in the message.
 pub fn names(message: &str, fragments: &[&str]) {
     for fragment in fragments {
-        assert!(message.contains(fragment), "{fragment:?} is not named in: {message}");
+        assert!(
+            message.contains(fragment),
+            "{fragment:?} is not named in: {message}"
+        );
     }
 }
 

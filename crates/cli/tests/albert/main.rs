@@ -1,0 +1,7 @@
+//! The program `albert`, run as a user runs it.
+
+mod answers;
+mod bad_input;
+mod common;
+#[cfg(feature = "train")]
+mod pretrain;
