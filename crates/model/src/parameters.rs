@@ -97,10 +97,13 @@ impl<B: Backend> ModuleMapper<B> for Replace {
     }
 }
 
+/// Gives the values of a parameter by its name and shape.
+pub(crate) type Source<'a> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>> + 'a;
+
 /// Builds parameters by name, from wherever their values come.
 pub(crate) struct Builder<'a, B: Backend> {
     shapes: HashMap<String, Vec<usize>>,
-    values: &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+    values: &'a mut Source<'a>,
     device: &'a B::Device,
 }
 
@@ -108,7 +111,7 @@ impl<'a, B: Backend> Builder<'a, B> {
     pub(crate) fn new(
         config: &AlbertConfig,
         device: &'a B::Device,
-        values: &'a mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
+        values: &'a mut Source<'a>,
     ) -> Self {
         let specs = config.parameters().into_iter();
         Self {

@@ -7,7 +7,7 @@ use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::heads::{Linear, MaskedLmHead};
-use crate::parameters::{Builder, NamedParameters};
+use crate::parameters::{Builder, NamedParameters, Source};
 use crate::{Albert, AlbertBackend, DropoutKey, Error, Precision, PretrainBatch, Result, initial};
 
 /// ALBERT with both pretraining heads.
@@ -55,11 +55,7 @@ impl<B: AlbertBackend> AlbertForPreTraining<B> {
         })
     }
 
-    fn build(
-        config: &AlbertConfig,
-        device: &B::Device,
-        values: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
-    ) -> Result<Self> {
+    fn build(config: &AlbertConfig, device: &B::Device, values: &mut Source<'_>) -> Result<Self> {
         if config.architecture != Architecture::PreTraining {
             return Err(Error::Architecture {
                 module: "AlbertForPreTraining",

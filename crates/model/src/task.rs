@@ -7,7 +7,7 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use crate::dropout::{self, DropoutKey, Site};
 use crate::heads::{Linear, MaskedLmHead};
-use crate::parameters::{Builder, NamedParameters};
+use crate::parameters::{Builder, NamedParameters, Source};
 use crate::{Albert, AlbertBackend, AlbertOutput, Error, InputBatch, Precision, Result, initial};
 
 /// ALBERT and the heads that its configuration's architecture has.
@@ -58,11 +58,7 @@ impl<B: AlbertBackend> AlbertForTask<B> {
         })
     }
 
-    fn build(
-        config: &AlbertConfig,
-        device: &B::Device,
-        values: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>>,
-    ) -> Result<Self> {
+    fn build(config: &AlbertConfig, device: &B::Device, values: &mut Source<'_>) -> Result<Self> {
         use Architecture as A;
         let mut builder = Builder::new(config, device, values);
         let albert = Albert::build(&mut builder, config)?;

@@ -8,7 +8,7 @@ use super::vectorized::{exp, vectorized};
 const BLOCK: usize = 1 << 14;
 
 /// -2 sqrt(2 / pi).
-const SCALE: f32 = -1.595_769_1;
+const SCALE: f32 = -1.595_769_2;
 const CUBIC: f32 = 0.044_715;
 
 /// `0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))` of each element.

@@ -1,6 +1,9 @@
 //! Scaled dot-product attention of ragged rows, and its backward pass, which computes the
 //! probabilities again rather than keep them.
 
+// Heads write disjoint columns of one matrix.
+#![allow(unsafe_code)]
+
 use rayon::prelude::*;
 
 use super::dropout::{draw, head_stream, threshold};
@@ -52,7 +55,8 @@ impl Layout<'_> {
     fn probabilities(&self, query: Matrix<'_>, key: Matrix<'_>, length: usize) -> Vec<f32> {
         let mut scores = vec![0.0; length * length];
         let out = Shared::new(&mut scores, length);
-        multiply_alone(self.precision, query, key.transposed(), out, 0);
+        // SAFETY: this matrix is the task's own.
+        unsafe { multiply_alone(self.precision, query, key.transposed(), out, 0) };
         softmax_rows(&mut scores, length, 1.0 / (self.dim as f32).sqrt());
         scores
     }
@@ -81,13 +85,16 @@ pub fn attention(layout: Layout<'_>, query: &[f32], key: &[f32], value: &[f32]) 
             drop_values(head_stream(stream, index), rate, &mut probabilities);
         }
         let probabilities = Matrix::new(&probabilities, length, length);
-        multiply_alone(
-            layout.precision,
-            probabilities,
-            layout.head(value, first, length),
-            target,
-            first,
-        );
+        // SAFETY: this task alone writes this head of this row.
+        unsafe {
+            multiply_alone(
+                layout.precision,
+                probabilities,
+                layout.head(value, first, length),
+                target,
+                first,
+            )
+        };
     });
     out
 }
@@ -121,55 +128,70 @@ pub fn attention_backward(
         // Of the probabilities: gradient value^T, through dropout.
         let mut slopes = vec![0.0; length * length];
         let out = Shared::new(&mut slopes, length);
-        multiply_alone(
-            precision,
-            layout.head(gradient, first, length),
-            layout.head(value, first, length).transposed(),
-            out,
-            0,
-        );
+        // SAFETY: this matrix is the task's own.
+        unsafe {
+            multiply_alone(
+                precision,
+                layout.head(gradient, first, length),
+                layout.head(value, first, length).transposed(),
+                out,
+                0,
+            )
+        };
         if let Some((stream, rate)) = layout.dropout {
             let stream = head_stream(stream, index);
             drop_values(stream, rate, &mut slopes);
             let mut dropped = probabilities.clone();
             drop_values(stream, rate, &mut dropped);
             let dropped = Matrix::new(&dropped, length, length).transposed();
-            multiply_alone(
-                precision,
-                dropped,
-                layout.head(gradient, first, length),
-                of_value,
-                first,
-            );
+            // SAFETY: this task alone writes this head of this row.
+            unsafe {
+                multiply_alone(
+                    precision,
+                    dropped,
+                    layout.head(gradient, first, length),
+                    of_value,
+                    first,
+                )
+            };
         } else {
             let probabilities = Matrix::new(&probabilities, length, length).transposed();
-            multiply_alone(
-                precision,
-                probabilities,
-                layout.head(gradient, first, length),
-                of_value,
-                first,
-            );
+            // SAFETY: this task alone writes this head of this row.
+            unsafe {
+                multiply_alone(
+                    precision,
+                    probabilities,
+                    layout.head(gradient, first, length),
+                    of_value,
+                    first,
+                )
+            };
         }
 
         // Of the scores, over the probabilities.
         let scale = 1.0 / (layout.dim as f32).sqrt();
         softmax_backward_rows(&slopes, &mut probabilities, length, scale);
         let scores = Matrix::new(&probabilities, length, length);
-        multiply_alone(
-            precision,
-            scores,
-            layout.head(key, first, length),
-            of_query,
-            first,
-        );
-        multiply_alone(
-            precision,
-            scores.transposed(),
-            layout.head(query, first, length),
-            of_key,
-            first,
-        );
+        // SAFETY: this task alone writes this head of this row.
+        unsafe {
+            multiply_alone(
+                precision,
+                scores,
+                layout.head(key, first, length),
+                of_query,
+                first,
+            )
+        };
+        // SAFETY: this task alone writes this head of this row.
+        unsafe {
+            multiply_alone(
+                precision,
+                scores.transposed(),
+                layout.head(query, first, length),
+                of_key,
+                first,
+            )
+        };
     });
     out
 }

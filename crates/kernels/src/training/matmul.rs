@@ -146,11 +146,12 @@ impl<'a> Shared<'a> {
 
 /// The product of two small matrices on this thread, written to `out` from element `first` on.
 ///
-/// Tasks that write to one `out` at the same time must write different elements.
+/// # Safety
+/// Tasks that write to one `out` at the same time write different elements.
 ///
 /// # Panics
 /// The shapes do not fit.
-pub(super) fn multiply_alone(
+pub(super) unsafe fn multiply_alone(
     precision: Precision,
     a: Matrix<'_>,
     b: Matrix<'_>,
@@ -223,6 +224,13 @@ struct Target {
     data: *mut f32,
     stride: usize,
 }
+
+impl Target {
+    fn at(self, row: usize, column: usize) -> *mut f32 {
+        self.data.wrapping_add(row * self.stride + column)
+    }
+}
+
 // SAFETY: tasks write disjoint tiles of what the pointer leads to, and `run` outlives them.
 unsafe impl Send for Target {}
 // SAFETY: as above.
@@ -289,11 +297,12 @@ fn run(
             depth: (DEPTH * kernel.unit).min(depth - from.min(depth)),
             out,
         };
+        let pack = match side {
+            Side::Left => kernel.pack_left,
+            Side::Right => kernel.pack_right,
+        };
         // SAFETY: the kernel was chosen for this processor's features.
-        match side {
-            Side::Left => unsafe { (kernel.pack_left)(panel) },
-            Side::Right => unsafe { (kernel.pack_right)(panel) },
-        }
+        unsafe { pack(panel) };
     };
     let pack_right = |(index, out): (usize, &mut [u32])| {
         pack(b, Side::Right, index, right_panels, kernel.columns, out);
@@ -319,8 +328,8 @@ fn run(
     let across = right_panels.div_ceil(tile_columns.max(1));
     let tiles = left_panels.div_ceil(tile_rows.max(1)) * across;
     let (left_used, right_used) = (&*left_used, &*right_used);
+    let stride = out.stride;
     let compute = |tile: usize| {
-        let out = out;
         let (first_left, first_right) = (tile / across * tile_rows, tile % across * tile_columns);
         for pass in 0..passes {
             let depth = DEPTH.min(units - pass * DEPTH);
@@ -339,9 +348,8 @@ fn run(
                         left: left.as_ptr(),
                         left_by_rows,
                         right: right.as_ptr(),
-                        // SAFETY: row < m and column < n.
-                        out: unsafe { out.data.add(row * out.stride + column) },
-                        stride: out.stride,
+                        out: out.at(row, column),
+                        stride,
                         rows: kernel.rows.min(m - row),
                         columns: kernel.columns.min(n - column),
                         bias,

@@ -213,6 +213,12 @@ fn pack_right_bf16(pack: Pack<'_>) {
     }
 }
 
+/// The bits of 16 bf16.
+fn as_integers(rounded: __m256bh) -> __m256i {
+    // SAFETY: both types are 256 bits, and every pattern of bits is valid in each.
+    unsafe { std::mem::transmute::<__m256bh, __m256i>(rounded) }
+}
+
 /// Rounds neighbouring values to pairs; the half pair at an odd end is filled with 0.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
 #[inline]
@@ -223,7 +229,7 @@ unsafe fn round_run(values: &[f32], to: &mut [u32]) {
         // SAFETY: 16 values are read and 8 units written.
         unsafe {
             let rounded = _mm512_cvtneps_pbh(_mm512_loadu_ps(chunk.as_ptr()));
-            _mm256_storeu_si256(target.as_mut_ptr().cast(), std::mem::transmute(rounded));
+            _mm256_storeu_si256(target.as_mut_ptr().cast(), as_integers(rounded));
         }
     }
     if !rest.is_empty() {
@@ -238,7 +244,7 @@ unsafe fn round_run(values: &[f32], to: &mut [u32]) {
             let rounded = _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(mask, rest.as_ptr()));
             let mask = ((1_u32 << units) - 1) as u8;
             let target = target.as_mut_ptr().cast();
-            _mm256_mask_storeu_epi32(target, mask, std::mem::transmute(rounded));
+            _mm256_mask_storeu_epi32(target, mask, as_integers(rounded));
         }
     }
 }
@@ -264,7 +270,7 @@ unsafe fn pack_pairs<const WIDTH: usize>(pack: Pack<'_>) {
                     let at = values.as_ptr().wrapping_add(half);
                     let rounded =
                         _mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(lanes(values.len()), at));
-                    _mm512_cvtepu16_epi32(std::mem::transmute::<__m256bh, __m256i>(rounded))
+                    _mm512_cvtepu16_epi32(as_integers(rounded))
                 };
                 let pairs = _mm512_or_si512(load(first), _mm512_slli_epi32(load(second), 16));
                 let to_at = to.as_mut_ptr().wrapping_add(half).cast();
