@@ -1,7 +1,7 @@
 //! Products with a weight matrix that was packed once.
 #![allow(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -15,12 +15,21 @@ use crate::tile::{self, LINE, tile};
 /// this is 32 KB, and a block of rows by this stays in the second cache.
 const DEPTH: usize = 256;
 
-/// Rows of a block, a multiple of the tallest tile.
-const ROWS: usize = 144;
+/// Rows that are copied together: the tallest tile.
+const GROUP: usize = 12;
 
-/// Distance between the rows of a block that was copied: not a multiple of 4 KB, at which the rows
+/// Rows of a block.
+const ROWS: usize = 12 * GROUP;
+
+/// Rows that are multiplied before the next are looked at; bounds the memory for their copy.
+const ROWS_AT_ONCE: usize = 8 * ROWS;
+
+/// Distance between rows of a copied block of depth: not a multiple of 4 KB, at which the rows
 /// of a tile would push each other out of the first cache.
 const STRIDE: usize = DEPTH + 16;
+
+/// Elements that one thread copies faster than several start to.
+const ONE_THREAD: usize = 1 << 16;
 
 /// A weight matrix in the order in which the product's inner loop reads it.
 ///
@@ -128,45 +137,91 @@ impl PackedMatrix {
             "elements of the bias"
         );
 
+        for first in (0..rows).step_by(ROWS_AT_ONCE) {
+            let rows = first..rows.min(first + ROWS_AT_ONCE);
+            let x = &x[rows.start * self.inputs..rows.end * self.inputs];
+            let out = &mut out[rows.start * self.outputs..rows.end * self.outputs];
+            let mut copied = COPIED_ROWS.take();
+            self.copy(x, rows.len(), &mut copied);
+            self.run_copied(&copied, bias, activation, out);
+            COPIED_ROWS.set(copied);
+        }
+    }
+
+    /// Copies rows so that each group's blocks of depth lie together:
+    /// `[groups, depths, GROUP, STRIDE]`.
+    fn copy(&self, x: &[f32], rows: usize, copied: &mut Vec<f32>) {
+        let group_len = self.group_len();
+        let len = rows.div_ceil(GROUP) * group_len;
+        copied.resize(copied.len().max(len), 0.0);
+        let copy = |(group, copied): (usize, &mut [f32])| {
+            for row in group * GROUP..rows.min((group + 1) * GROUP) {
+                let x = &x[row * self.inputs..][..self.inputs];
+                for (depth, x) in x.chunks(DEPTH).enumerate() {
+                    let first = (depth * GROUP + row % GROUP) * STRIDE;
+                    copied[first..first + x.len()].copy_from_slice(x);
+                }
+            }
+        };
+        let groups = &mut copied[..len];
+        if x.len() < ONE_THREAD {
+            groups
+                .chunks_exact_mut(group_len)
+                .enumerate()
+                .for_each(copy);
+        } else {
+            groups
+                .par_chunks_exact_mut(group_len)
+                .enumerate()
+                .for_each(copy);
+        }
+    }
+
+    /// Elements of a copied group of rows.
+    fn group_len(&self) -> usize {
+        self.inputs.div_ceil(DEPTH).max(1) * GROUP * STRIDE
+    }
+
+    fn run_copied(
+        &self,
+        copied: &[f32],
+        bias: Option<&[f32]>,
+        activation: Option<Activation>,
+        out: &mut [f32],
+    ) {
         // Blocks of rows of even size; then so many groups of panels that every thread gets a few
         // tasks, to even out what else the processor has to do.
+        let rows = out.len() / self.outputs;
+        let row_groups = rows.div_ceil(GROUP);
         let row_blocks = rows.div_ceil(ROWS);
         let panels = self.outputs.div_ceil(self.width);
         let threads = rayon::current_num_threads();
         let groups = match threads {
             1 => 1,
             _ => (4 * threads)
-                .div_ceil(row_blocks.max(1))
+                .div_ceil(row_blocks)
                 .next_multiple_of(threads)
                 .min(panels),
         };
         let out = OutPointer(out.as_mut_ptr());
         let task = |index: usize| {
-            let (block, group) = (index / groups, index % groups);
-            let rows = part(rows, row_blocks, block);
-            let panels = part(panels, groups, group);
-            BLOCK_BUFFER.with_borrow_mut(|buffer| {
-                buffer.resize(ROWS * STRIDE + ROWS * self.width, 0.0);
-                Block {
-                    matrix: self,
-                    x,
-                    bias,
-                    activation,
-                    rows,
-                    panels,
-                    buffer,
-                    out,
-                }
-                .dispatch();
-            });
+            let rows_of = part(row_groups, row_blocks, index / groups);
+            Block {
+                matrix: self,
+                copied,
+                bias,
+                activation,
+                rows: rows_of.start * GROUP..rows.min(rows_of.end * GROUP),
+                panels: part(panels, groups, index % groups),
+                out,
+            }
+            .dispatch();
         };
-        if row_blocks * groups == 1 || threads == 1 {
-            (0..row_blocks * groups).for_each(task);
+        let tasks = row_blocks * groups;
+        if tasks == 1 || threads == 1 {
+            (0..tasks).for_each(task);
         } else {
-            (0..row_blocks * groups)
-                .into_par_iter()
-                .with_max_len(1)
-                .for_each(task);
+            (0..tasks).into_par_iter().with_max_len(1).for_each(task);
         }
     }
 }
@@ -177,8 +232,8 @@ fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
 }
 
 thread_local! {
-    /// A copied block of rows, and a block of results of a panel that is not full.
-    static BLOCK_BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    /// Memory for [`PackedMatrix::copy`].
+    static COPIED_ROWS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
 
 /// The result that several threads write, each elements of its own.
@@ -193,12 +248,13 @@ unsafe impl Sync for OutPointer {}
 /// A block of rows times a group of panels.
 struct Block<'a> {
     matrix: &'a PackedMatrix,
-    x: &'a [f32],
+    /// `[groups, depths, GROUP, STRIDE]`
+    copied: &'a [f32],
     bias: Option<&'a [f32]>,
     activation: Option<Activation>,
+    /// Starts at a group's first row.
     rows: Range<usize>,
     panels: Range<usize>,
-    buffer: &'a mut [f32],
     out: OutPointer,
 }
 
@@ -216,47 +272,48 @@ impl SimdOp for Block<'_> {
         } = *self.matrix;
         let count = self.rows.len();
         assert!(count <= ROWS && width == tile::width(isa));
-        let (copied, partial) = self.buffer.split_at_mut(ROWS * STRIDE);
+        let group_len = self.matrix.group_len();
+        let copied = &self.copied[self.rows.start / GROUP * group_len..];
+        // Results of the last panel if it is not full, kept here from one block of depth to the
+        // next.
+        let mut partial = [0.0; ROWS * 2 * tile::MAX_LANES];
 
         let mut first = 0;
         loop {
             let depth = DEPTH.min(inputs - first);
-            for (row, copy) in self.rows.clone().zip(copied.chunks_exact_mut(STRIDE)) {
-                copy[..depth].copy_from_slice(&self.x[row * inputs + first..][..depth]);
-            }
             for index in self.panels.clone() {
                 let panel = &data[start + (index * inputs + first) * width..][..depth * width];
-                let next = panel.as_ptr().wrapping_add(inputs * width);
+                let pass = Pass {
+                    copied: &copied[first / DEPTH * GROUP * STRIDE..],
+                    group_len,
+                    panel,
+                    next: panel.as_ptr().wrapping_add(inputs * width),
+                    depth,
+                    add: first > 0,
+                };
                 let columns = index * width..outputs.min((index + 1) * width);
                 let full = columns.len() == width;
-                let (target, stride) = if full {
+                let target = if full {
                     // SAFETY: the block's rows and columns are inside the `[rows, outputs]`
                     // elements of the result, which `run` checked.
-                    let target =
+                    let first =
                         unsafe { self.out.0.add(self.rows.start * outputs + columns.start) };
-                    (target, outputs)
+                    Target {
+                        first,
+                        stride: outputs,
+                        rows: count,
+                    }
                 } else {
-                    (partial.as_mut_ptr(), width)
+                    Target {
+                        first: partial.as_mut_ptr(),
+                        stride: width,
+                        rows: count,
+                    }
                 };
-                // SAFETY: `target` has `count` rows of `width` elements `stride` apart, either in
-                // the result, where this block alone writes them, or in `partial`, which has
-                // ROWS * width elements and belongs to this thread.
-                unsafe {
-                    add_products(
-                        isa,
-                        copied,
-                        panel,
-                        next,
-                        depth,
-                        target,
-                        stride,
-                        count,
-                        first > 0,
-                    );
-                }
+                // SAFETY: the target is in the result, where this block alone writes these
+                // elements, or in `partial`, which has room for ROWS rows of a panel's width.
+                unsafe { pass.run(isa, target) };
                 if first + depth < inputs {
-                    // A panel that is not full is the last; what it has so far is kept in
-                    // `partial` until the next block of depth.
                     continue;
                 }
                 let mut bias = [0.0; 2 * tile::MAX_LANES];
@@ -265,8 +322,10 @@ impl SimdOp for Block<'_> {
                 }
                 for row in 0..count {
                     // SAFETY: as above; nothing else refers to these elements meanwhile.
-                    let row =
-                        unsafe { std::slice::from_raw_parts_mut(target.add(row * stride), width) };
+                    let row = unsafe {
+                        let first = target.first.add(row * target.stride);
+                        std::slice::from_raw_parts_mut(first, width)
+                    };
                     finish(isa, row, &bias, self.activation);
                 }
                 if !full {
@@ -290,75 +349,96 @@ impl SimdOp for Block<'_> {
     }
 }
 
-/// Sets, or with `add` increases, `count` rows of a panel's results. The first tiles fetch what
-/// will be multiplied next, from `next` on: weights that all lie in the third cache or beyond would
-/// else keep the first tile of every panel waiting.
-///
-/// # Safety
-/// `target` must be valid for reads and writes of `count` rows of a panel's width, `stride` apart.
-#[inline(always)]
-#[allow(clippy::too_many_arguments)]
-unsafe fn add_products<I: Isa>(
-    isa: I,
-    rows: &[f32],
-    panel: &[f32],
+/// The part of a panel's product that one block of depth adds.
+struct Pass<'a> {
+    /// The block of depth of the first group of rows; the next group's is `group_len` on.
+    copied: &'a [f32],
+    group_len: usize,
+    /// `[depth, width]`
+    panel: &'a [f32],
+    /// Where the panel starts that will be multiplied next.
     next: *const f32,
     depth: usize,
-    target: *mut f32,
-    stride: usize,
-    count: usize,
+    /// Whether to add to what the target holds, or to replace it.
     add: bool,
-) {
-    let tallest = tile::height(isa);
-    // A tile fetches a line a unit of depth, so it takes `width / LINE` tiles.
-    let mut wanted = next..next.wrapping_add(panel.len());
-    let mut row = 0;
-    while row < count {
-        let rows = &rows[row * STRIDE..];
-        let mut ahead = panel.as_ptr();
-        if wanted.start < wanted.end {
-            ahead = wanted.start;
-            wanted.start = wanted.start.wrapping_add(depth * LINE);
-        }
-        macro_rules! add_tile {
-            ($height:literal) => {
-                // SAFETY: the tile is no taller than what is left of the rows.
-                unsafe {
-                    let target = target.add(row * stride);
+}
+
+/// Where a panel's results go: `rows` rows of its width, `stride` apart.
+#[derive(Clone, Copy)]
+struct Target {
+    first: *mut f32,
+    stride: usize,
+    rows: usize,
+}
+
+impl Pass<'_> {
+    /// Multiplies, tile by tile. The first tiles fetch the next panel: weights that all lie in the
+    /// third cache or beyond would else keep the first tile of every panel waiting.
+    ///
+    /// # Safety
+    /// The target must be valid for reads and writes of its rows.
+    #[inline(always)]
+    unsafe fn run<I: Isa>(&self, isa: I, target: Target) {
+        let &Pass {
+            copied,
+            group_len,
+            panel,
+            next,
+            depth,
+            add,
+        } = self;
+        let tallest = tile::height(isa);
+        // A tile fetches a line a unit of depth, so it takes `width / LINE` tiles.
+        let mut wanted = next..next.wrapping_add(panel.len());
+        let mut row = 0;
+        while row < target.rows {
+            let rows = &copied[row / GROUP * group_len + row % GROUP * STRIDE..];
+            let mut ahead = panel.as_ptr();
+            if wanted.start < wanted.end {
+                ahead = wanted.start;
+                wanted.start = wanted.start.wrapping_add(depth * LINE);
+            }
+            macro_rules! tile {
+                ($height:literal) => {{
                     let sums = tile::<I, $height>(isa, rows, STRIDE, panel, depth, ahead);
-                    store::<I, $height>(isa, &sums, target, stride, add)
-                }
+                    // SAFETY: the tile is no taller than what is left of the target's rows.
+                    unsafe {
+                        let first = target.first.add(row * target.stride);
+                        store::<I, $height>(isa, &sums, first, target.stride, add);
+                    }
+                    $height
+                }};
+            }
+            row += match target.rows - row {
+                12.. if tallest == 12 => tile!(12),
+                8.. if tallest == 12 => tile!(8),
+                6.. => tile!(6),
+                4.. => tile!(4),
+                2.. => tile!(2),
+                _ => tile!(1),
             };
         }
-        row += match count - row {
-            12.. if tallest == 12 => add_tile!(12),
-            8.. if tallest == 12 => add_tile!(8),
-            6.. => add_tile!(6),
-            4.. => add_tile!(4),
-            2.. => add_tile!(2),
-            _ => add_tile!(1),
-        };
     }
 }
 
-/// Writes a tile's sums, or with `add` adds them; returns the tile's height.
+/// Writes a tile's sums to rows `stride` apart, or with `add` adds them.
 ///
 /// # Safety
-/// As [`add_products`], for `HEIGHT` rows.
+/// The rows must be valid for reads and writes.
 #[inline(always)]
 unsafe fn store<I: Isa, const HEIGHT: usize>(
     isa: I,
     sums: &[[I::F32; 2]; HEIGHT],
-    target: *mut f32,
+    first: *mut f32,
     stride: usize,
     add: bool,
-) -> usize {
+) {
     let ops = isa.f32();
     for (r, sums) in sums.iter().enumerate() {
         for (v, sum) in sums.iter().enumerate() {
             // SAFETY: r < HEIGHT, and two vectors are a panel's width.
             unsafe {
-                let target = target.add(r * stride + v * ops.len());
+                let target = first.add(r * stride + v * ops.len());
                 let sum = if add {
                     ops.add(ops.load_ptr(target), *sum)
                 } else {
@@ -368,7 +448,6 @@ unsafe fn store<I: Isa, const HEIGHT: usize>(
             }
         }
     }
-    HEIGHT
 }
 
 /// Adds the bias to a panel's width of one row and applies the activation.

@@ -145,7 +145,7 @@ fn attention_over_scores_far_apart_stays_finite() {
     let mut out = [0.0; 2];
     attention(
         &qkv,
-        &[0..2],
+        std::slice::from_ref(&(0..2)),
         1,
         1,
         &mut AttentionWorkspace::default(),
