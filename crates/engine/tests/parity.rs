@@ -210,7 +210,7 @@ fn only_what_was_asked_for() {
     assert_eq!(
         nothing,
         Outputs {
-            rows: vec![0..2],
+            rows: std::iter::once(0..2).collect(),
             ..Outputs::default()
         }
     );
