@@ -48,7 +48,7 @@ def main():
     parser.add_argument("--batch", type=int, default=32)
     arguments = parser.parse_args()
 
-    model = AlbertForPreTraining.from_pretrained(arguments.model, torch_dtype=torch.float32).eval()
+    model = AlbertForPreTraining.from_pretrained(arguments.model, dtype=torch.float32).eval()
     with open(arguments.examples, encoding="utf-8") as lines:
         rows = [json.loads(line) for line in lines]
     nats, right, masked, characters, pairs, ordered = 0.0, 0, 0, 0, 0, 0
@@ -64,9 +64,13 @@ def main():
             types[i, :length] = torch.tensor(row["token_type_ids"])
             attention[i, :length] = 1
         with torch.no_grad():
-            output = model(input_ids=ids, token_type_ids=types, attention_mask=attention)
+            output = model.albert(input_ids=ids, token_type_ids=types, attention_mask=attention)
+            order_logits = model.sop_classifier(output.pooler_output)
         for i, row in enumerate(batch):
-            logits = output.prediction_logits[i, row["masked_positions"]].double()
+            # The head at the masked positions alone: the same numbers, in a fraction of the time.
+            with torch.no_grad():
+                hidden = output.last_hidden_state[i, row["masked_positions"]]
+                logits = model.predictions(hidden).double()
             labels = torch.tensor(row["labels"])
             nats += torch.nn.functional.cross_entropy(logits, labels, reduction="sum").item()
             right += (logits.argmax(-1) == labels).sum().item()
@@ -74,7 +78,7 @@ def main():
             characters += row["characters"]
             if row["sentence_order_label"] is not None:
                 pairs += 1
-                guess = output.sop_logits[i].argmax().item()
+                guess = order_logits[i].argmax().item()
                 ordered += guess == row["sentence_order_label"]
     scores = {
         "masked_lm_loss": nats / masked,

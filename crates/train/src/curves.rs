@@ -30,12 +30,12 @@ pub fn svg(title: &str, rows: &[Row]) -> String {
         ),
         (
             "masked-LM accuracy",
-            |row| Some(row.masked_lm_accuracy),
+            |row| row.masked_lm_accuracy,
             |row| Some(row.dev?.masked_lm_accuracy),
         ),
         (
             "sentence-order accuracy",
-            |row| Some(row.order_accuracy),
+            |row| row.order_accuracy,
             |row| Some(row.dev?.order_accuracy),
         ),
     ];
@@ -74,6 +74,9 @@ pub fn svg(title: &str, rows: &[Row]) -> String {
     svg
 }
 
+/// Points, colour and width.
+type Line<'a> = (Vec<(f64, f64)>, &'a str, f64);
+
 fn points(rows: &[Row], of: Of) -> Vec<(f64, f64)> {
     let finite = |row: &Row| {
         Some((
@@ -99,13 +102,7 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-fn panel(
-    svg: &mut String,
-    top: f64,
-    name: &str,
-    tokens: f64,
-    lines: &[(Vec<(f64, f64)>, &str, f64)],
-) {
+fn panel(svg: &mut String, top: f64, name: &str, tokens: f64, lines: &[Line<'_>]) {
     let values = || {
         lines
             .iter()
@@ -211,7 +208,7 @@ mod tests {
             step,
             tokens: step * 4000,
             masked_lm_loss: 9.0 - (step as f64).ln(),
-            dev: (step % 500 == 0).then(DevScores::default),
+            dev: step.is_multiple_of(500).then(DevScores::default),
             ..Row::default()
         };
         let rows: Vec<Row> = (1..20_000).map(row).collect();

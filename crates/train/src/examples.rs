@@ -254,8 +254,8 @@ impl Inside {
         let last = self.len() - most;
         let choices = self.starts.iter().filter(|&&start| start <= last).count();
         let from = self.starts[random.below(choices)];
-        let ends = self.starts.iter().copied().chain([self.len()]);
-        let to = ends.filter(|&end| end > from && end <= from + most).last();
+        let mut ends = self.starts.iter().copied().chain([self.len()]);
+        let to = ends.rfind(|&end| end > from && end <= from + most);
         let to = to.unwrap_or(from + most);
         self.pieces[from..to].to_vec()
     }

@@ -1,6 +1,6 @@
 //! The way of learning: from raw text to a pretrained ALBERT, and how good it is.
 //!
-//! [`pretrain`] reads a [`Recipe`] and corpus files and makes a checkpoint folder; [`score`]
+//! [`pretrain()`] reads a [`Recipe`] and corpus files and makes a checkpoint folder; [`score()`]
 //! measures such a folder on held-out text. What lies between, from the text to the weights, is a
 //! module each:
 //!

@@ -59,14 +59,14 @@ pub fn mask_pair(
 
     let (mut positions, mut labels) = (Vec::new(), Vec::new());
     for (word, _) in words.iter().zip(taken).filter(|(_, taken)| *taken) {
-        for position in word.0..word.1 {
+        for (position, id) in (word.0..).zip(&mut ids[word.0..word.1]) {
             positions.push(position);
-            labels.push(ids[position]);
+            labels.push(*id);
             let draw = random.unit();
             if draw < rules.replaced {
-                ids[position] = vocabulary.mask;
+                *id = vocabulary.mask;
             } else if draw < rules.replaced + rules.random && !vocabulary.ordinary().is_empty() {
-                ids[position] = vocabulary.ordinary()[random.below(vocabulary.ordinary().len())];
+                *id = vocabulary.ordinary()[random.below(vocabulary.ordinary().len())];
             }
         }
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Losses and accuracies on held-out pairs, masked as [`score`](crate::score) does: whole words,
+/// Losses and accuracies on held-out pairs, masked as [`score`](mod@crate::score) does: whole words,
 /// every piece `[MASK]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct DevScores {
@@ -43,9 +43,9 @@ pub struct Row {
     /// Mean cross-entropy of a pair's order, in nats.
     pub order_loss: f64,
     /// The share of masked pieces that were guessed, in some of the batches.
-    pub masked_lm_accuracy: f64,
+    pub masked_lm_accuracy: Option<f64>,
     /// The share of pairs whose order was told, in some of the batches.
-    pub order_accuracy: f64,
+    pub order_accuracy: Option<f64>,
     /// The norm of the gradient before clipping.
     pub gradient_norm: f64,
     /// What the held-out pairs gave, where they were evaluated.
@@ -62,29 +62,24 @@ impl Row {
             "{},{},{:.2},{:.0}",
             self.step, self.tokens, self.seconds, self.tokens_per_second
         );
+        let dev = |of: fn(DevScores) -> f64| self.dev.map(of);
         let _ = write!(line, ",{:.8}", self.rate);
         for value in [
-            self.loss,
-            self.masked_lm_loss,
-            self.order_loss,
+            Some(self.loss),
+            Some(self.masked_lm_loss),
+            Some(self.order_loss),
             self.masked_lm_accuracy,
             self.order_accuracy,
-            self.gradient_norm,
+            Some(self.gradient_norm),
+            dev(|dev| dev.loss),
+            dev(|dev| dev.masked_lm_loss),
+            dev(|dev| dev.masked_lm_accuracy),
+            dev(|dev| dev.order_accuracy),
         ] {
-            let _ = write!(line, ",{value:.5}");
-        }
-        match self.dev {
-            Some(dev) => {
-                for value in [
-                    dev.loss,
-                    dev.masked_lm_loss,
-                    dev.masked_lm_accuracy,
-                    dev.order_accuracy,
-                ] {
-                    let _ = write!(line, ",{value:.5}");
-                }
+            line.push(',');
+            if let Some(value) = value {
+                let _ = write!(line, "{value:.5}");
             }
-            None => line.push_str(",,,,"),
         }
         line
     }
@@ -113,8 +108,8 @@ impl Row {
             loss: number(5)?,
             masked_lm_loss: number(6)?,
             order_loss: number(7)?,
-            masked_lm_accuracy: number(8)?,
-            order_accuracy: number(9)?,
+            masked_lm_accuracy: number(8),
+            order_accuracy: number(9),
             gradient_norm: number(10)?,
             dev,
         })
@@ -185,6 +180,7 @@ impl Sums {
     /// The row that the sums make.
     pub(crate) fn row(&self, step: u64, tokens: u64, seconds: f64, rate: f64) -> Row {
         let passes = self.passes.max(1) as f64;
+        let share = |right: u64, all: u64| (all > 0).then(|| right as f64 / all as f64);
         let (masked_lm_loss, order_loss) = (self.masked_lm_loss / passes, self.order_loss / passes);
         Row {
             step,
@@ -195,8 +191,8 @@ impl Sums {
             loss: masked_lm_loss + order_loss,
             masked_lm_loss,
             order_loss,
-            masked_lm_accuracy: self.masked_right as f64 / self.masked.max(1) as f64,
-            order_accuracy: self.order_right as f64 / self.pairs.max(1) as f64,
+            masked_lm_accuracy: share(self.masked_right, self.masked),
+            order_accuracy: share(self.order_right, self.pairs),
             gradient_norm: self.gradient_norm / self.steps.max(1) as f64,
             dev: None,
         }

@@ -14,6 +14,7 @@ use crate::corpus::{Corpus, TokenisingReport};
 use crate::error::{Error, Result};
 use crate::examples::PairRules;
 use crate::metrics::DevScores;
+use crate::optim::OptimizerState;
 use crate::random::{Purpose, Random, stream};
 use crate::recipe::{Recipe, Stage};
 use crate::run::Run;
@@ -166,7 +167,7 @@ pub fn pretrain<B: TrainingBackend>(
     let budget = sources.budget()?;
 
     std::fs::create_dir_all(&options.output).map_err(Error::io(&options.output))?;
-    tokenizer.save(&options.output)?;
+    remove_leftovers(&options.output);
     progress.begins(&RunReport {
         config: config.clone(),
         documents: sources.text.documents.len(),
@@ -211,6 +212,16 @@ pub fn pretrain<B: TrainingBackend>(
             (info, first_model::<B>(recipe, &config, device)?, None)
         }
     };
+    if !options.resume {
+        // Before anything else is written there, so that the folder can be resumed from now on.
+        state::save(
+            &options.output,
+            &info,
+            &model.tensors(),
+            &OptimizerState::default(),
+        )?;
+    }
+    tokenizer.save(&options.output)?;
     let metrics = metrics::Metrics::open(&options.output, info.step)?;
     let run = Run::new(
         &options.output,
@@ -271,12 +282,28 @@ fn refuse_foreign_content(output: &Path) -> Result<()> {
         }
         for inner in std::fs::read_dir(entry.path()).map_err(Error::io(output))? {
             let name = inner.map_err(Error::io(output))?.file_name();
-            if !name.to_string_lossy().starts_with("corpus-") {
+            let name = name.to_string_lossy();
+            if !name.starts_with("corpus-") && !name.starts_with(".corpus-") {
                 return Err(exists());
             }
         }
     }
     Ok(())
+}
+
+/// Removes what a killed run had begun to write under a temporary name.
+fn remove_leftovers(output: &Path) {
+    for folder in [output.to_owned(), output.join("training")] {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let ours = (name.starts_with(".albert-") && name.ends_with(".part"))
+                || (name.starts_with(".corpus-") && name.ends_with(".tmp"));
+            if ours {
+                // Only untidy if it stays.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
 }
 
 fn open_tokenizer(path: &Path) -> Result<Tokenizer> {

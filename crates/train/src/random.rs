@@ -6,7 +6,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 /// A source of random numbers, and the few ways in which this crate draws from it.
 ///
 /// The ways are spelled out here, not taken from a library, because a run that is resumed by a
-/// later version must draw the same numbers, and because [`score`](crate::score)'s protocol must
+/// later version must draw the same numbers, and because [`score`](mod@crate::score)'s protocol must
 /// be repeatable by others.
 pub trait Random {
     /// The next 64 random bits.

@@ -332,10 +332,14 @@ impl Sums {
             let architecture = engine.config().architecture.to_string();
             return Err(Error::NoHeads { architecture });
         };
-        let labels = rows.iter().flat_map(|row| &row.labels);
-        for (logits, &label) in logits.chunks_exact(engine.config().vocab_size).zip(labels) {
-            self.nats += cross_entropy(logits, label as usize);
-            self.masked_right += usize::from(likeliest(logits) == label as usize);
+        let labels: Vec<usize> = rows
+            .iter()
+            .flat_map(|row| row.labels.iter().map(|&label| label as usize))
+            .collect();
+        let vocab_size = engine.config().vocab_size;
+        for (nats, right) in judged(&logits, &labels, vocab_size, engine.threads()) {
+            self.nats += nats;
+            self.masked_right += usize::from(right);
             self.masked += 1;
         }
         for (row, logits) in rows.iter().zip(order.chunks_exact(2)) {
@@ -370,6 +374,25 @@ impl Sums {
             masked: self.masked,
         }
     }
+}
+
+/// The cross-entropy of every item of `logits` (`[items, classes]`), and whether its likeliest
+/// class is the label; worked out by several threads, each item by itself.
+fn judged(logits: &[f32], labels: &[usize], classes: usize, threads: usize) -> Vec<(f64, bool)> {
+    let share = labels.len().div_ceil(threads.max(1)).max(1);
+    let mut results = vec![(0.0, false); labels.len()];
+    std::thread::scope(|scope| {
+        let parts = results.chunks_mut(share).zip(labels.chunks(share));
+        for ((results, labels), logits) in parts.zip(logits.chunks(share * classes)) {
+            scope.spawn(move || {
+                let items = labels.iter().zip(logits.chunks_exact(classes));
+                for (result, (&label, logits)) in results.iter_mut().zip(items) {
+                    *result = (cross_entropy(logits, label), likeliest(logits) == label);
+                }
+            });
+        }
+    });
+    results
 }
 
 /// The cross-entropy of one item in nats, summed in 64 bits.
@@ -419,6 +442,24 @@ mod tests {
         assert_eq!(groups(&lengths, false), [0..2, 2..3, 3..5, 5..6, 6..7]);
         assert_eq!(groups(&lengths, true), [6..7, 5..6, 3..5, 1..3, 0..1]);
         assert!(groups(&[], true).is_empty());
+    }
+
+    #[test]
+    fn threads_share_the_items_in_order() {
+        let logits: Vec<f32> = (0..7 * 5).map(|i| ((i * 37) % 11) as f32).collect();
+        let labels = [0, 1, 2, 3, 4, 0, 1];
+        let alone = judged(&logits, &labels, 5, 1);
+        assert_eq!(alone.len(), 7);
+        assert_eq!(
+            alone[2],
+            (
+                cross_entropy(&logits[10..15], 2),
+                likeliest(&logits[10..15]) == 2
+            )
+        );
+        for threads in [2, 3, 20] {
+            assert_eq!(judged(&logits, &labels, 5, threads), alone);
+        }
     }
 
     #[test]

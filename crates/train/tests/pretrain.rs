@@ -220,6 +220,10 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
         "the same weights"
     );
     assert_eq!(metrics(&whole.output), metrics(&copied));
+    assert!(
+        !copied.join("training/.albert-x.part").exists(),
+        "the leftover is gone"
+    );
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn guessed(pairs: &[(Looks, bool)], keys: &[usize]) -> (f64, usize) {
     }
     let guess = |looks: &Looks| counts.get(&key(looks)).copied().unwrap_or(0) > 0;
     let right = test
-        .iter()
+        .clone()
         .filter(|(looks, swapped)| guess(looks) == *swapped)
         .count();
     (right as f64 / test.len() as f64, test.len())
@@ -184,13 +184,13 @@ fn scored_pairs_follow_the_protocol_and_leak_no_order() {
         }
         // Words of the text, and whether all or none of their pieces are masked.
         let mut previous = None;
-        for position in 1..ids.len() {
-            if [2, 3].contains(&ids[position]) {
+        for (&id, &shown) in ids.iter().zip(&row.input_ids).skip(1) {
+            if [2, 3].contains(&id) {
                 previous = None;
                 continue;
             }
-            let hidden = row.input_ids[position] == 4;
-            if previous.is_none() || tokenizer.is_word_start(ids[position]) {
+            let hidden = shown == 4;
+            if previous.is_none() || tokenizer.is_word_start(id) {
                 words += 1;
                 masked_words += usize::from(hidden);
             } else {
