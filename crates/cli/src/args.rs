@@ -291,6 +291,9 @@ pub struct PretrainArgs {
     /// The folder to write; must be new or empty unless --resume
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
+    /// Keep the tokenised corpus in this folder, for runs that share it; without it, in the output
+    #[arg(long, value_name = "DIR")]
+    pub cache: Option<PathBuf>,
     /// Go on from the last checkpoint in the output folder
     #[arg(long)]
     pub resume: bool,

@@ -37,7 +37,7 @@ pub fn run(args: PretrainArgs) -> Result<()> {
         corpus: args.corpus,
         output: args.output,
         resume: args.resume,
-        cache: None,
+        cache: args.cache,
         threads: args.threads.map(usize::from),
     };
     let outcome = match args.device {
