@@ -52,17 +52,27 @@ pub trait AlbertBackend: Backend {
         plain::normalize(x, residual, weight, bias, eps)
     }
 
-    /// Scaled dot-product attention of each row over itself; all of shape `[tokens, heads * dim]`.
+    /// Three [`AlbertBackend::dense`] of one `x`, beside each other: queries, keys and values
+    /// `[tokens, 3 * hidden]`.
+    fn project(
+        x: Tensor<Self, 2>,
+        weights: [Tensor<Self, 2>; 3],
+        biases: [Tensor<Self, 1>; 3],
+        precision: Precision,
+    ) -> Tensor<Self, 2> {
+        plain::project(x, weights, biases, precision)
+    }
+
+    /// Scaled dot-product attention of each row over itself: from queries, keys and values
+    /// beside each other `[tokens, 3 * heads * dim]` to `[tokens, heads * dim]`.
     fn attend(
-        query: Tensor<Self, 2>,
-        key: Tensor<Self, 2>,
-        value: Tensor<Self, 2>,
+        projected: Tensor<Self, 2>,
         rows: &Rows,
         heads: usize,
         dropout: Option<Dropout>,
         precision: Precision,
     ) -> Tensor<Self, 2> {
-        plain::attend(query, key, value, rows, heads, dropout, precision)
+        plain::attend(projected, rows, heads, dropout, precision)
     }
 
     /// Mean cross-entropy of `logits` `[items, classes]` against `labels` `[items]`: `[1]`.

@@ -29,6 +29,11 @@ impl<B: AlbertBackend> Linear<B> {
         self.precision = precision;
     }
 
+    /// The weight `[out, in]` and the bias `[out]`.
+    pub(crate) fn parameters(&self) -> (Tensor<B, 2>, Tensor<B, 1>) {
+        (self.weight.val(), self.bias.val())
+    }
+
     /// # Shapes
     /// - `x`: `[tokens, in]`
     /// - output: `[tokens, out]`

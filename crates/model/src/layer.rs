@@ -86,10 +86,16 @@ impl<B: AlbertBackend> Layer<B> {
     ) -> Tensor<B, 2> {
         let drop = |site, rate| DropoutKey::at(key, site, depth, rate);
 
+        let sides = [&self.query, &self.key, &self.value].map(Linear::parameters);
+        let [(query, query_bias), (key, key_bias), (value, value_bias)] = sides;
+        let projected = B::project(
+            x.clone(),
+            [query, key, value],
+            [query_bias, key_bias, value_bias],
+            self.precision,
+        ); // [tokens, 3 * hidden]
         let context = B::attend(
-            self.query.forward(x.clone()),
-            self.key.forward(x.clone()),
-            self.value.forward(x.clone()),
+            projected,
             rows,
             self.heads,
             drop(Site::AttentionProbabilities, self.attention_dropout),

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::fill::filled;
 use super::vectorized::{exp, vectorized};
 
 /// Elements that one task takes at a time.
@@ -13,9 +14,9 @@ const CUBIC: f32 = 0.044_715;
 
 /// `0.5 x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))` of each element.
 pub fn gelu_tanh(x: &[f32]) -> Vec<f32> {
-    let mut out = vec![0.0; x.len()];
-    let blocks = out.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK));
-    blocks.for_each(|(out, x)| forward(x, out));
+    let ([out], _) = filled(x.len(), BLOCK, |index, [out]| {
+        forward(&x[index * BLOCK..], out);
+    });
     out
 }
 

@@ -25,13 +25,25 @@ pub struct Layout<'a> {
     pub dropout: Option<(u64, f32)>,
 }
 
+/// One head of one row.
+#[derive(Clone, Copy)]
+struct Head {
+    /// `row * heads + head`.
+    index: usize,
+    /// The row's first token.
+    start: usize,
+    length: usize,
+    /// The head's first column.
+    column: usize,
+}
+
 impl Layout<'_> {
     fn width(&self) -> usize {
         self.heads * self.dim
     }
 
-    /// Runs `work(row * heads + head, first element, length)` for every head of every row.
-    fn for_each(&self, work: impl Fn(usize, usize, usize) + Sync) {
+    /// Runs `work(head)` for every head of every row.
+    fn for_each(&self, work: impl Fn(Head) + Sync) {
         let mut starts = Vec::with_capacity(self.lengths.len());
         let mut start = 0;
         for &length in self.lengths {
@@ -41,18 +53,31 @@ impl Layout<'_> {
         let heads = 0..self.lengths.len() * self.heads;
         heads.into_par_iter().for_each(|index| {
             let (row, head) = (index / self.heads, index % self.heads);
-            let first = starts[row] * self.width() + head * self.dim;
-            work(index, first, self.lengths[row]);
+            work(Head {
+                index,
+                start: starts[row],
+                length: self.lengths[row],
+                column: head * self.dim,
+            });
         });
     }
 
-    /// One head of one row of `side`, `[length, dim]`, whose first element is `first`.
-    fn head<'a>(&self, side: &'a [f32], first: usize, length: usize) -> Matrix<'a> {
-        Matrix::strided(&side[first..], length, self.dim, self.width())
+    /// One head's queries (side 0), keys (1) or values (2), `[length, dim]`.
+    fn side<'a>(&self, projected: &'a [f32], head: Head, side: usize) -> Matrix<'a> {
+        let stride = 3 * self.width();
+        let first = head.start * stride + self.column(head, side);
+        Matrix::strided(&projected[first..], head.length, self.dim, stride)
+    }
+
+    /// The column of one head's queries, keys or values.
+    fn column(&self, head: Head, side: usize) -> usize {
+        side * self.width() + head.column
     }
 
     /// The probabilities of one head, `[length, length]`.
-    fn probabilities(&self, query: Matrix<'_>, key: Matrix<'_>, length: usize) -> Vec<f32> {
+    fn probabilities(&self, projected: &[f32], head: Head) -> Vec<f32> {
+        let length = head.length;
+        let (query, key) = (self.side(projected, head, 0), self.side(projected, head, 1));
         let mut scores = vec![0.0; length * length];
         let out = Shared::new(&mut scores, length);
         // SAFETY: this matrix is the task's own.
@@ -62,136 +87,97 @@ impl Layout<'_> {
     }
 }
 
-/// `softmax(query key^T / sqrt(dim)) value`, each row and head by itself; all are
-/// `[tokens, heads * dim]`.
+/// `softmax(query key^T / sqrt(dim)) value`, each row and head by itself: `[tokens, width]`.
+///
+/// `projected` is `[tokens, 3 * width]`: queries, keys and values beside each other.
 ///
 /// # Panics
 /// The lengths do not add up to the tokens.
-pub fn attention(layout: Layout<'_>, query: &[f32], key: &[f32], value: &[f32]) -> Vec<f32> {
+pub fn attention(layout: Layout<'_>, projected: &[f32]) -> Vec<f32> {
     let width = layout.width();
     let tokens: usize = layout.lengths.iter().sum();
-    for side in [query, key, value] {
-        assert_eq!(side.len(), tokens * width, "attention over {tokens} tokens");
-    }
+    assert_eq!(
+        projected.len(),
+        tokens * 3 * width,
+        "attention over {tokens} tokens"
+    );
     let mut out = vec![0.0; tokens * width];
     let target = Shared::new(&mut out, width);
-    layout.for_each(|index, first, length| {
-        let mut probabilities = layout.probabilities(
-            layout.head(query, first, length),
-            layout.head(key, first, length),
-            length,
-        );
+    layout.for_each(|head| {
+        let mut probabilities = layout.probabilities(projected, head);
         if let Some((stream, rate)) = layout.dropout {
-            drop_values(head_stream(stream, index), rate, &mut probabilities);
+            drop_values(head_stream(stream, head.index), rate, &mut probabilities);
         }
-        let probabilities = Matrix::new(&probabilities, length, length);
+        let probabilities = Matrix::new(&probabilities, head.length, head.length);
+        let value = layout.side(projected, head, 2);
+        let first = head.start * width + head.column;
         // SAFETY: this task alone writes this head of this row.
-        unsafe {
-            multiply_alone(
-                layout.precision,
-                probabilities,
-                layout.head(value, first, length),
-                target,
-                first,
-            )
-        };
+        unsafe { multiply_alone(layout.precision, probabilities, value, target, first) };
     });
     out
 }
 
-/// Gradients with respect to query, key and value.
+/// The gradient with respect to `projected`, where that with respect to the result is `gradient`
+/// `[tokens, width]`.
 ///
 /// # Panics
 /// As [`attention`].
-pub fn attention_backward(
-    layout: Layout<'_>,
-    query: &[f32],
-    key: &[f32],
-    value: &[f32],
-    gradient: &[f32],
-) -> [Vec<f32>; 3] {
+pub fn attention_backward(layout: Layout<'_>, projected: &[f32], gradient: &[f32]) -> Vec<f32> {
     let width = layout.width();
     let tokens: usize = layout.lengths.iter().sum();
-    for side in [query, key, value, gradient] {
-        assert_eq!(side.len(), tokens * width, "attention over {tokens} tokens");
-    }
-    let mut out = [(); 3].map(|()| vec![0.0; tokens * width]);
-    let [of_query, of_key, of_value] = out.each_mut().map(|out| Shared::new(out, width));
-    layout.for_each(|index, first, length| {
-        let precision = layout.precision;
-        let mut probabilities = layout.probabilities(
-            layout.head(query, first, length),
-            layout.head(key, first, length),
-            length,
-        );
+    assert_eq!(
+        projected.len(),
+        tokens * 3 * width,
+        "attention over {tokens} tokens"
+    );
+    assert_eq!(
+        gradient.len(),
+        tokens * width,
+        "attention over {tokens} tokens"
+    );
+    let mut out = vec![0.0; tokens * 3 * width];
+    let target = Shared::new(&mut out, 3 * width);
+    layout.for_each(|head| {
+        let length = head.length;
+        let side = |side| layout.side(projected, head, side);
+        let write = |side, left: Matrix<'_>, right: Matrix<'_>| {
+            let first = head.start * 3 * width + layout.column(head, side);
+            // SAFETY: this task alone writes this head of this row.
+            unsafe { multiply_alone(layout.precision, left, right, target, first) };
+        };
+        let gradient = &gradient[head.start * width + head.column..];
+        let gradient = Matrix::strided(gradient, length, layout.dim, width);
+        let mut probabilities = layout.probabilities(projected, head);
 
         // Of the probabilities: gradient value^T, through dropout.
         let mut slopes = vec![0.0; length * length];
-        let out = Shared::new(&mut slopes, length);
+        let own = Shared::new(&mut slopes, length);
         // SAFETY: this matrix is the task's own.
-        unsafe {
-            multiply_alone(
-                precision,
-                layout.head(gradient, first, length),
-                layout.head(value, first, length).transposed(),
-                out,
-                0,
-            )
-        };
+        unsafe { multiply_alone(layout.precision, gradient, side(2).transposed(), own, 0) };
         if let Some((stream, rate)) = layout.dropout {
-            let stream = head_stream(stream, index);
+            let stream = head_stream(stream, head.index);
             drop_values(stream, rate, &mut slopes);
             let mut dropped = probabilities.clone();
             drop_values(stream, rate, &mut dropped);
-            let dropped = Matrix::new(&dropped, length, length).transposed();
-            // SAFETY: this task alone writes this head of this row.
-            unsafe {
-                multiply_alone(
-                    precision,
-                    dropped,
-                    layout.head(gradient, first, length),
-                    of_value,
-                    first,
-                )
-            };
+            write(
+                2,
+                Matrix::new(&dropped, length, length).transposed(),
+                gradient,
+            );
         } else {
-            let probabilities = Matrix::new(&probabilities, length, length).transposed();
-            // SAFETY: this task alone writes this head of this row.
-            unsafe {
-                multiply_alone(
-                    precision,
-                    probabilities,
-                    layout.head(gradient, first, length),
-                    of_value,
-                    first,
-                )
-            };
+            write(
+                2,
+                Matrix::new(&probabilities, length, length).transposed(),
+                gradient,
+            );
         }
 
         // Of the scores, over the probabilities.
         let scale = 1.0 / (layout.dim as f32).sqrt();
         softmax_backward_rows(&slopes, &mut probabilities, length, scale);
         let scores = Matrix::new(&probabilities, length, length);
-        // SAFETY: this task alone writes this head of this row.
-        unsafe {
-            multiply_alone(
-                precision,
-                scores,
-                layout.head(key, first, length),
-                of_query,
-                first,
-            )
-        };
-        // SAFETY: this task alone writes this head of this row.
-        unsafe {
-            multiply_alone(
-                precision,
-                scores.transposed(),
-                layout.head(query, first, length),
-                of_key,
-                first,
-            )
-        };
+        write(0, scores, side(1));
+        write(1, scores.transposed(), side(0));
     });
     out
 }

@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::fill::filled;
 use super::vectorized::{exp, sum, vectorized};
 
 /// Mean over the items of `-log softmax(logits)[label]`, and each item's log of the sum of
@@ -34,15 +35,10 @@ pub fn cross_entropy_backward(
 ) -> Vec<f32> {
     let classes = logits.len() / labels.len().max(1);
     let scale = gradient / labels.len() as f32;
-    let mut out = vec![0.0; logits.len()];
-    let rows = out
-        .par_chunks_mut(classes.max(1))
-        .zip(logits.par_chunks(classes.max(1)))
-        .zip(labels)
-        .zip(log_sums);
-    rows.for_each(|(((out, logits), &label), &log_sum)| {
-        softmax_from(logits, log_sum, scale, out);
-        out[label] -= scale;
+    let ([out], _) = filled(logits.len(), classes, |item, [out]| {
+        let logits = &logits[item * classes..(item + 1) * classes];
+        softmax_from(logits, log_sums[item], scale, out);
+        out[labels[item]] -= scale;
     });
     out
 }

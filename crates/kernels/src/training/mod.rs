@@ -8,6 +8,7 @@ pub mod activation;
 pub mod attention;
 pub mod cross_entropy;
 pub mod dropout;
+mod fill;
 pub mod matmul;
 pub mod memory;
 pub mod norm;

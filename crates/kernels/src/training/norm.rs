@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::fill::filled;
 use super::vectorized::{sum, vectorized};
 
 /// Rows that one task takes at a time; sums over rows are added block by block, in order.
@@ -19,20 +20,24 @@ pub fn layer_norm(
     eps: f64,
 ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let width = weight.len();
-    let rows = x.len() / width;
-    let (mut out, mut normed) = (vec![0.0; x.len()], vec![0.0; x.len()]);
-    let mut factors = vec![0.0; rows];
     let block = BLOCK * width;
-    let blocks = out
-        .par_chunks_mut(block)
-        .zip(normed.par_chunks_mut(block))
-        .zip(factors.par_chunks_mut(BLOCK))
-        .zip(x.par_chunks(block))
-        .enumerate();
-    blocks.for_each(|(index, (((out, normed), factors), x))| {
-        let residual = residual.map(|r| &r[index * block..index * block + x.len()]);
-        forward(x, residual, weight, bias, eps, out, normed, factors);
+    let ([out, normed], factors) = filled(x.len(), block, |index, [out, normed]| {
+        let range = index * block..index * block + out.len();
+        let residual = residual.map(|residual| &residual[range.clone()]);
+        let mut factors = vec![0.0; out.len() / width];
+        forward(
+            &x[range],
+            residual,
+            weight,
+            bias,
+            eps,
+            out,
+            normed,
+            &mut factors,
+        );
+        factors
     });
+    let factors = factors.concat();
     (out, normed, factors)
 }
 
@@ -45,27 +50,19 @@ pub fn layer_norm_backward(
 ) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
     let width = weight.len();
     let block = BLOCK * width;
-    let mut input = vec![0.0; gradient.len()];
-    let blocks = input
-        .par_chunks_mut(block)
-        .zip(normed.par_chunks(block))
-        .zip(factors.par_chunks(BLOCK))
-        .zip(gradient.par_chunks(block));
-    let partial: Vec<(Vec<f32>, Vec<f32>)> = blocks
-        .map(|(((input, normed), factors), gradient)| {
-            let (mut of_weight, mut of_bias) = (vec![0.0; width], vec![0.0; width]);
-            backward(
-                normed,
-                factors,
-                weight,
-                gradient,
-                input,
-                &mut of_weight,
-                &mut of_bias,
-            );
-            (of_weight, of_bias)
-        })
-        .collect();
+    let ([input], partial) = filled(gradient.len(), block, |index, [input]| {
+        let (mut of_weight, mut of_bias) = (vec![0.0; width], vec![0.0; width]);
+        backward(
+            &normed[index * block..],
+            &factors[index * BLOCK..][..input.len() / width],
+            weight,
+            &gradient[index * block..],
+            input,
+            &mut of_weight,
+            &mut of_bias,
+        );
+        (of_weight, of_bias)
+    });
     let (mut of_weight, mut of_bias) = (vec![0.0; width], vec![0.0; width]);
     for (weights, biases) in &partial {
         add(weights, &mut of_weight);

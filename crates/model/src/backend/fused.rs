@@ -47,18 +47,25 @@ impl AlbertBackend for Flex {
         raise(forward::normalize(&lower(x), residual.as_ref(), &weight, &bias, eps).out)
     }
 
+    fn project(
+        x: Tensor<Self, 2>,
+        weights: [Tensor<Self, 2>; 3],
+        biases: [Tensor<Self, 1>; 3],
+        precision: Precision,
+    ) -> Tensor<Self, 2> {
+        let (weight, bias) = forward::beside(&weights.map(lower), &biases.map(lower));
+        raise(forward::dense(&lower(x), &weight, &bias, precision))
+    }
+
     fn attend(
-        query: Tensor<Self, 2>,
-        key: Tensor<Self, 2>,
-        value: Tensor<Self, 2>,
+        projected: Tensor<Self, 2>,
         rows: &Rows,
         heads: usize,
         dropout: Option<Dropout>,
         precision: Precision,
     ) -> Tensor<Self, 2> {
         let plan = forward::Plan::new(rows, heads, dropout, precision);
-        let (query, key, value) = (lower(query), lower(key), lower(value));
-        raise(forward::attend(&plan, &query, &key, &value))
+        raise(forward::attend(&plan, &lower(projected)))
     }
 
     fn cross_entropy(logits: Tensor<Self, 2>, labels: Tensor<Self, 1, Int>) -> Tensor<Self, 1> {
@@ -140,25 +147,39 @@ impl<C: CheckpointStrategy> AlbertBackend for Autodiff<Flex, C> {
         }
     }
 
+    fn project(
+        x: Tensor<Self, 2>,
+        weights: [Tensor<Self, 2>; 3],
+        biases: [Tensor<Self, 1>; 3],
+        precision: Precision,
+    ) -> Tensor<Self, 2> {
+        let x = lower(x);
+        let ([q, k, v], [qb, kb, vb]) = (weights.map(lower), biases.map(lower));
+        let nodes = [&x, &q, &k, &v, &qb, &kb, &vb].map(|parent| parent.node.clone());
+        let weights = [q.primitive, k.primitive, v.primitive];
+        let biases = [qb.primitive, kb.primitive, vb.primitive];
+        let (weight, bias) = forward::beside(&weights, &biases);
+        let out = forward::dense(&x.primitive, &weight, &bias, precision);
+        let step = steps::Project.prepare::<C>(nodes);
+        raise(match step.compute_bound().stateful() {
+            OpsKind::Tracked(step) => step.finish((x.primitive, weight, precision), out),
+            OpsKind::UnTracked(step) => step.finish(out),
+        })
+    }
+
     fn attend(
-        query: Tensor<Self, 2>,
-        key: Tensor<Self, 2>,
-        value: Tensor<Self, 2>,
+        projected: Tensor<Self, 2>,
         rows: &Rows,
         heads: usize,
         dropout: Option<Dropout>,
         precision: Precision,
     ) -> Tensor<Self, 2> {
         let plan = forward::Plan::new(rows, heads, dropout, precision);
-        let (query, key, value) = (lower(query), lower(key), lower(value));
-        let out = forward::attend(&plan, &query.primitive, &key.primitive, &value.primitive);
-        let nodes = [&query.node, &key.node, &value.node].map(Clone::clone);
-        let step = steps::Attend.prepare::<C>(nodes);
+        let projected = lower(projected);
+        let out = forward::attend(&plan, &projected.primitive);
+        let step = steps::Attend.prepare::<C>([projected.node.clone()]);
         raise(match step.compute_bound().stateful() {
-            OpsKind::Tracked(step) => {
-                let inputs = [query.primitive, key.primitive, value.primitive];
-                step.finish((plan, inputs), out)
-            }
+            OpsKind::Tracked(step) => step.finish((plan, projected.primitive), out),
             OpsKind::UnTracked(step) => step.finish(out),
         })
     }

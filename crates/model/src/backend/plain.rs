@@ -70,19 +70,28 @@ pub(super) fn normalize<B: Backend>(
     centred / (variance + eps).sqrt() * weight.unsqueeze() + bias.unsqueeze()
 }
 
+pub(super) fn project<B: Backend>(
+    x: Tensor<B, 2>,
+    weights: [Tensor<B, 2>; 3],
+    biases: [Tensor<B, 1>; 3],
+    precision: Precision,
+) -> Tensor<B, 2> {
+    let sides = weights.into_iter().zip(biases);
+    let sides = sides.map(|(weight, bias)| dense(x.clone(), weight, bias, precision));
+    Tensor::cat(sides.collect(), 1)
+}
+
 /// Attention with the full matrix of scores, of rows padded to the longest.
 pub(super) fn attend<B: Backend>(
-    query: Tensor<B, 2>,
-    key: Tensor<B, 2>,
-    value: Tensor<B, 2>,
+    projected: Tensor<B, 2>,
     rows: &Rows,
     heads: usize,
     dropout: Option<Dropout>,
     precision: Precision,
 ) -> Tensor<B, 2> {
-    let device = query.device();
+    let device = projected.device();
     let (count, longest) = (rows.count(), rows.longest());
-    let [_, width] = query.dims();
+    let width = projected.dims()[1] / 3;
     let dim = width / heads;
     let full = rows.are_full();
     let indices = |indices: Vec<i32>| -> Tensor<B, 1, Int> {
@@ -97,7 +106,8 @@ pub(super) fn attend<B: Backend>(
         };
         indices(lengths.flat_map(of_row).collect())
     });
-    let split = |x: Tensor<B, 2>| -> Tensor<B, 4> {
+    let split = |side: usize| -> Tensor<B, 4> {
+        let x = projected.clone().narrow(1, side * width, width);
         let padded = match &spread {
             Some(spread) => x.select(0, spread.clone()),
             None => x,
@@ -106,7 +116,7 @@ pub(super) fn attend<B: Backend>(
         padded.reshape([count, longest, heads, dim]).swap_dims(1, 2)
     };
 
-    let scores = multiply(split(query), split(key).transpose(), precision); // [rows, heads, len, len]
+    let scores = multiply(split(0), split(1).transpose(), precision); // [rows, heads, len, len]
     let scores = scores / (dim as f64).sqrt();
     let scores = if full {
         scores
@@ -124,7 +134,7 @@ pub(super) fn attend<B: Backend>(
         let mask = TensorData::new(mask, [count, heads, longest, longest]);
         probabilities = probabilities * Tensor::from_data(mask, &device);
     }
-    let context = multiply(probabilities, split(value), precision); // [rows, heads, len, dim]
+    let context = multiply(probabilities, split(2), precision); // [rows, heads, len, dim]
     let context = context.swap_dims(1, 2).reshape([count * longest, width]);
     if full {
         context

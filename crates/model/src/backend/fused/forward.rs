@@ -52,6 +52,20 @@ pub(super) fn dense(
     tensor(out, [tokens, outputs])
 }
 
+/// Weights below each other, and biases, so that one product does for all.
+pub(super) fn beside(weights: &[FlexTensor], biases: &[FlexTensor]) -> (FlexTensor, FlexTensor) {
+    let joined = |parts: &[FlexTensor]| -> Vec<f32> {
+        parts
+            .iter()
+            .flat_map(|part| numbers(part).into_owned())
+            .collect()
+    };
+    let (weight, bias) = (joined(weights), joined(biases));
+    let outputs = bias.len();
+    let inputs = weight.len() / outputs;
+    (tensor(weight, [outputs, inputs]), tensor(bias, [outputs]))
+}
+
 pub(super) fn gelu(x: &FlexTensor) -> FlexTensor {
     tensor(activation::gelu_tanh(&numbers(x)), size(x))
 }
@@ -116,15 +130,10 @@ impl Plan {
     }
 }
 
-pub(super) fn attend(
-    plan: &Plan,
-    query: &FlexTensor,
-    key: &FlexTensor,
-    value: &FlexTensor,
-) -> FlexTensor {
-    let [tokens, width] = size(query);
-    let (query, key, value) = (numbers(query), numbers(key), numbers(value));
-    let out = attention::attention(plan.layout(width), &query, &key, &value);
+pub(super) fn attend(plan: &Plan, projected: &FlexTensor) -> FlexTensor {
+    let [tokens, columns] = size(projected);
+    let width = columns / 3;
+    let out = attention::attention(plan.layout(width), &numbers(projected));
     tensor(out, [tokens, width])
 }
 

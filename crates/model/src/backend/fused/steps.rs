@@ -12,34 +12,86 @@ use burn::backend::flex::FlexTensor;
 
 use super::forward::{Plan, numbers, owned, size, tensor};
 
+/// The input, the weight, and how they were multiplied.
+type DenseState = (FlexTensor, FlexTensor, Precision);
+
+fn of_input((x, weight, precision): &DenseState, gradient: &[f32]) -> FlexTensor {
+    let ([tokens, inputs], [outputs, _]) = (size(x), size(weight));
+    let weight = numbers(weight);
+    let weight = Matrix::new(&weight, outputs, inputs);
+    let gradient = Matrix::new(gradient, tokens, outputs);
+    let of_x = matmul(*precision, gradient, weight, Start::Zero);
+    tensor(of_x, [tokens, inputs])
+}
+
+fn of_weight((x, weight, precision): &DenseState, gradient: &[f32]) -> Vec<f32> {
+    let ([tokens, inputs], [outputs, _]) = (size(x), size(weight));
+    let x = numbers(x);
+    let x = Matrix::new(&x, tokens, inputs);
+    let gradient = Matrix::new(gradient, tokens, outputs).transposed();
+    matmul(*precision, gradient, x, Start::Zero)
+}
+
 #[derive(Debug)]
 pub(super) struct Dense;
 
 impl Backward<Flex, 3> for Dense {
-    type State = (FlexTensor, FlexTensor, Precision);
+    type State = DenseState;
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<Flex>(&ops.node);
-        let (x, weight, precision) = ops.state;
-        let ([tokens, inputs], [outputs, _]) = (size(&x), size(&weight));
         let gradient = numbers(&gradient);
-        let of_out = Matrix::new(&gradient, tokens, outputs);
-        let [of_x, of_weight, of_bias] = ops.parents;
-        if let Some(node) = of_x {
-            let weight = numbers(&weight);
-            let weight = Matrix::new(&weight, outputs, inputs);
-            let of_x = matmul(precision, of_out, weight, Start::Zero);
-            grads.register::<Flex>(node.id, tensor(of_x, [tokens, inputs]));
+        let shape @ [outputs, _] = size(&ops.state.1);
+        let [x, weight, bias] = ops.parents;
+        if let Some(node) = x {
+            grads.register::<Flex>(node.id, of_input(&ops.state, &gradient));
         }
-        if let Some(node) = of_weight {
-            let x = numbers(&x);
-            let x = Matrix::new(&x, tokens, inputs);
-            let of_weight = matmul(precision, of_out.transposed(), x, Start::Zero);
-            grads.register::<Flex>(node.id, tensor(of_weight, [outputs, inputs]));
+        if let Some(node) = weight {
+            let of_weight = of_weight(&ops.state, &gradient);
+            grads.register::<Flex>(node.id, tensor(of_weight, shape));
         }
-        if let Some(node) = of_bias {
+        if let Some(node) = bias {
             let of_bias = norm::column_sums(&gradient, outputs);
             grads.register::<Flex>(node.id, tensor(of_bias, [outputs]));
+        }
+    }
+}
+
+/// Three dense layers of one input; the weight of the state is all three below each other.
+#[derive(Debug)]
+pub(super) struct Project;
+
+impl Backward<Flex, 7> for Project {
+    type State = DenseState;
+
+    fn backward(self, ops: Ops<Self::State, 7>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<Flex>(&ops.node);
+        let gradient = numbers(&gradient);
+        let [all_outputs, inputs] = size(&ops.state.1);
+        let outputs = all_outputs / 3;
+        let [x, q, k, v, q_bias, k_bias, v_bias] = ops.parents;
+        if let Some(node) = x {
+            grads.register::<Flex>(node.id, of_input(&ops.state, &gradient));
+        }
+        let weights = [q, k, v];
+        if weights.iter().any(Option::is_some) {
+            let of_weights = of_weight(&ops.state, &gradient);
+            let parts = of_weights.chunks_exact(outputs * inputs);
+            for (node, part) in weights.into_iter().zip(parts) {
+                if let Some(node) = node {
+                    grads.register::<Flex>(node.id, tensor(part.to_vec(), [outputs, inputs]));
+                }
+            }
+        }
+        let biases = [q_bias, k_bias, v_bias];
+        if biases.iter().any(Option::is_some) {
+            let of_biases = norm::column_sums(&gradient, all_outputs);
+            let parts = of_biases.chunks_exact(outputs);
+            for (node, part) in biases.into_iter().zip(parts) {
+                if let Some(node) = node {
+                    grads.register::<Flex>(node.id, tensor(part.to_vec(), [outputs]));
+                }
+            }
         }
     }
 }
@@ -116,24 +168,20 @@ impl Backward<Flex, 4> for NormalizeSum {
 #[derive(Debug)]
 pub(super) struct Attend;
 
-impl Backward<Flex, 3> for Attend {
-    type State = (Plan, [FlexTensor; 3]);
+impl Backward<Flex, 1> for Attend {
+    type State = (Plan, FlexTensor);
 
-    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<Flex>(&ops.node);
-        let (plan, [query, key, value]) = ops.state;
-        let shape = size(&query);
-        let gradients = attention::attention_backward(
-            plan.layout(shape[1]),
-            &numbers(&query),
-            &numbers(&key),
-            &numbers(&value),
-            &numbers(&gradient),
-        );
-        for (node, gradient) in ops.parents.into_iter().zip(gradients) {
-            if let Some(node) = node {
-                grads.register::<Flex>(node.id, tensor(gradient, shape));
-            }
+        let (plan, projected) = ops.state;
+        let shape = size(&projected);
+        let [of_projected] = ops.parents;
+        if let Some(node) = of_projected {
+            let layout = plan.layout(shape[1] / 3);
+            let gradient = numbers(&gradient);
+            let of_projected =
+                attention::attention_backward(layout, &numbers(&projected), &gradient);
+            grads.register::<Flex>(node.id, tensor(of_projected, shape));
         }
     }
 }

@@ -60,6 +60,29 @@ fn dense_equals_its_plain_twin() {
 }
 
 #[test]
+fn projection_equals_its_plain_twin() {
+    for (tokens, width) in [(1, 4), (70, 24)] {
+        let weight = || random([width, width]);
+        let bias = || random([1, width]);
+        let inputs = [
+            random([tokens, width]),
+            weight(),
+            weight(),
+            weight(),
+            bias(),
+            bias(),
+            bias(),
+        ];
+        let flat = |b: [Cpu2; 3]| b.map(|b| b.flatten(0, 1));
+        agree(
+            inputs,
+            |[x, q, k, v, a, b, c]| Cpu::project(x, [q, k, v], flat([a, b, c]), Precision::F32),
+            |[x, q, k, v, a, b, c]| plain::project(x, [q, k, v], flat([a, b, c]), Precision::F32),
+        );
+    }
+}
+
+#[test]
 fn gelu_equals_its_plain_twin() {
     for shape in [[1, 1], [5, 77], [300, 128]] {
         agree(
@@ -105,12 +128,12 @@ fn attention_equals_its_plain_twin() -> crate::Result<()> {
         (vec![70, 128], 2, 64),
     ] {
         let rows = Rows::new(&lengths)?;
-        let shape = [rows.tokens(), heads * dim];
+        let shape = [rows.tokens(), 3 * heads * dim];
         for dropout in dropouts {
             agree(
-                [random(shape), random(shape), random(shape)],
-                |[q, k, v]| Cpu::attend(q, k, v, &rows, heads, dropout, Precision::F32),
-                |[q, k, v]| plain::attend(q, k, v, &rows, heads, dropout, Precision::F32),
+                [random(shape)],
+                |[x]| Cpu::attend(x, &rows, heads, dropout, Precision::F32),
+                |[x]| plain::attend(x, &rows, heads, dropout, Precision::F32),
             );
         }
     }
