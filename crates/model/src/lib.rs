@@ -66,3 +66,15 @@ pub use task::{AlbertForTask, TaskOutput};
 
 /// The CPU backend that learning runs on: Burn's Flex, differentiated.
 pub type Cpu = burn::backend::Autodiff<burn::backend::Flex>;
+
+/// Learning on an NVIDIA GPU by CUDA; its device is [`CudaDevice`].
+#[cfg(feature = "cuda")]
+pub type Cuda = burn::backend::Autodiff<burn::backend::Cuda>;
+#[cfg(feature = "cuda")]
+pub use burn::backend::cuda::CudaDevice;
+
+/// Learning on any GPU by wgpu; its device is [`WgpuDevice`].
+#[cfg(feature = "wgpu")]
+pub type Wgpu = burn::backend::Autodiff<burn::backend::Wgpu>;
+#[cfg(feature = "wgpu")]
+pub use burn::backend::wgpu::WgpuDevice;

@@ -43,14 +43,15 @@ pub fn run(args: PretrainArgs) -> Result<()> {
     let outcome = match args.device {
         Device::Cpu => train::<albert_model::Cpu>(&options, &Default::default(), &stop, args.json),
         #[cfg(feature = "cuda")]
-        Device::Cuda(number) => {
-            use burn::backend::{Autodiff, Cuda, cuda::CudaDevice};
-            train::<Autodiff<Cuda>>(&options, &CudaDevice::new(number), &stop, args.json)
-        }
+        Device::Cuda(number) => train::<albert_model::Cuda>(
+            &options,
+            &albert_model::CudaDevice::new(number),
+            &stop,
+            args.json,
+        ),
         #[cfg(feature = "wgpu")]
         Device::Wgpu => {
-            use burn::backend::{Autodiff, Wgpu, wgpu::WgpuDevice};
-            train::<Autodiff<Wgpu>>(&options, &WgpuDevice::default(), &stop, args.json)
+            train::<albert_model::Wgpu>(&options, &Default::default(), &stop, args.json)
         }
     }?;
     if args.json {
