@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::dropout::{draw, head_stream, threshold};
 use super::matmul::{Matrix, Precision, Shared, multiply_alone};
-use super::vectorized::{exp, sum, vectorized};
+use super::vectorized::{exp, largest, sum, vectorized};
 
 /// Rows that lie end to end, and how their width splits into heads.
 #[derive(Clone, Copy, Debug)]
@@ -185,13 +185,9 @@ pub fn attention_backward(layout: Layout<'_>, projected: &[f32], gradient: &[f32
 vectorized! {
     fn softmax_rows(scores: &mut [f32], length: usize, scale: f32) {
         for row in scores.chunks_exact_mut(length) {
-            let mut largest = f32::NEG_INFINITY;
+            let largest = largest(row);
             for x in row.iter_mut() {
-                *x *= scale;
-                largest = if *x > largest { *x } else { largest };
-            }
-            for x in row.iter_mut() {
-                *x = exp(*x - largest);
+                *x = exp((*x - largest) * scale);
             }
             let factor = 1.0 / sum(length, |i| row[i]);
             for x in row.iter_mut() {

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::fill::filled;
-use super::vectorized::{exp, sum, vectorized};
+use super::vectorized::{exp, largest, sum, vectorized};
 
 /// Mean over the items of `-log softmax(logits)[label]`, and each item's log of the sum of
 /// exponentials, which the backward pass wants.
@@ -45,7 +45,7 @@ pub fn cross_entropy_backward(
 
 vectorized! {
     fn log_sum_exp(row: &[f32]) -> f32 {
-        let largest = row.iter().copied().fold(f32::NEG_INFINITY, |a, b| if b > a { b } else { a });
+        let largest = largest(row);
         let total = sum(row.len(), |i| exp(row[i] - largest));
         largest + total.ln()
     }

@@ -84,6 +84,20 @@ pub(super) fn sum(count: usize, term: impl Fn(usize) -> f32) -> f32 {
     lanes[0] + rest
 }
 
+/// The largest of `values`; negative infinity where there are none, and NaN is passed over.
+#[inline(always)]
+pub(super) fn largest(values: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &value) in lanes.iter_mut().zip(chunk) {
+            *lane = if value > *lane { value } else { *lane };
+        }
+    }
+    let all = lanes.iter().chain(rest);
+    all.fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a })
+}
+
 /// exp(x) within 2 ulp; the argument is held in [-87.3, 88], where the result is a normal number.
 ///
 /// `2^k exp(r)` with k = round(x / ln 2), and the Taylor series of exp(r) to the seventh power.
@@ -124,6 +138,18 @@ mod tests {
         }
         assert!(exp(f32::NAN).is_nan());
         assert!(exp(-1e9) < 2e-38);
+    }
+
+    #[test]
+    fn largest_looks_at_every_value() {
+        assert_eq!(largest(&[]), f32::NEG_INFINITY);
+        for count in [1, 31, 32, 33, 100] {
+            for place in 0..count {
+                let mut values = vec![-3.0; count];
+                values[place] = -1.0;
+                assert_eq!(largest(&values), -1.0);
+            }
+        }
     }
 
     #[test]
