@@ -1,6 +1,7 @@
 //! A tokenizer as its `tokenizer.json` says, by the `tokenizers` crate.
 
-use std::path::Path;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
@@ -9,6 +10,7 @@ use tokenizers::{Encoding as Tokens, Token};
 use crate::encoding::{AddedPiece, Encoding, Frame, Layout};
 use crate::layout_file::{self, SPECIALS};
 use crate::memo::{Known, Memo};
+use crate::precompiled;
 use crate::vocabulary::Vocabulary;
 use crate::{Error, Result};
 
@@ -19,6 +21,8 @@ const STAND_IN: [u32; 2] = [u32::MAX, u32::MAX - 1];
 #[derive(Debug)]
 pub(crate) struct JsonTokenizer {
     bytes: Vec<u8>,
+    /// Names the file in errors.
+    path: PathBuf,
     tokenizer: tokenizers::Tokenizer,
     /// The same without special pieces, for text in which they are plain characters; built when
     /// first needed.
@@ -31,12 +35,15 @@ impl JsonTokenizer {
     /// Reads a file's bytes. Its truncation and padding are left aside: `EncodeOptions` rules.
     pub fn new(bytes: Vec<u8>, path: &Path) -> Result<(Self, Vocabulary, Layout)> {
         let refuse = |reason: String| Error::file(path, reason);
-        let mut tokenizer = tokenizers::Tokenizer::from_bytes(&bytes)
+        let mut tokenizer = guarded(|| tokenizers::Tokenizer::from_bytes(&bytes))
             .map_err(|error| refuse(format!("not a tokenizer.json: {error}")))?;
         tokenizer
             .with_truncation(None)
             .map_err(|error| refuse(format!("truncation settings: {error}")))?;
         tokenizer.with_padding(None);
+        let file: Value = serde_json::from_slice(&bytes)
+            .map_err(|error| refuse(format!("not a tokenizer.json: {error}")))?;
+        precompiled::check_file(&file).map_err(refuse)?;
 
         let mut pieces: Vec<String> = Vec::new();
         let mut known = tokenizer.get_vocab(true).into_iter().collect::<Vec<_>>();
@@ -58,11 +65,13 @@ impl JsonTokenizer {
             }
         }
         let vocabulary = Vocabulary::new(pieces, &reserved, path)?;
-        let layout = read_layout(&tokenizer).map_err(|reason| refuse(reason.to_string()))?;
-        let memo = layout_file::has_independent_words(&bytes).then(Memo::default);
+        let layout =
+            guarded(|| read_layout(&tokenizer)).map_err(|reason| refuse(reason.to_string()))?;
+        let memo = layout_file::has_independent_words(&file).then(Memo::default);
         Ok((
             Self {
                 bytes,
+                path: path.to_path_buf(),
                 tokenizer,
                 plain: OnceLock::new(),
                 memo,
@@ -77,9 +86,7 @@ impl JsonTokenizer {
     }
 
     pub fn decode(&self, ids: &[u32]) -> Result<String> {
-        self.tokenizer
-            .decode(ids, true)
-            .map_err(|error| Error::Encode(error.to_string()))
+        guarded(|| self.tokenizer.decode(ids, true)).map_err(|error| self.refused(&*error))
     }
 
     pub fn tokens(
@@ -93,7 +100,7 @@ impl JsonTokenizer {
         } else {
             self.plain()?
         };
-        let find = |text: &str| find(tokenizer, text, parse_specials, vocabulary);
+        let find = |text: &str| self.find(tokenizer, text, parse_specials, vocabulary);
         let mut encoding = Encoding::new(vocabulary);
         let mut push = |piece: &Known, start: usize| {
             let span = (start + piece.span.0 as usize, start + piece.span.1 as usize);
@@ -118,43 +125,72 @@ impl JsonTokenizer {
 
     fn plain(&self) -> Result<&tokenizers::Tokenizer> {
         self.plain
-            .get_or_init(|| without_specials(&self.bytes).map_err(|error| error.to_string()))
+            .get_or_init(|| guarded(|| without_specials(&self.bytes)).map_err(|e| e.to_string()))
             .as_ref()
-            .map_err(|reason| Error::Encode(reason.clone()))
+            .map_err(|reason| Error::file(&self.path, reason.as_str()))
+    }
+
+    /// An error of the `tokenizers` crate; what made it panic is the file's fault.
+    fn refused(&self, error: &(dyn std::error::Error + 'static)) -> Error {
+        match error.downcast_ref::<Panicked>() {
+            Some(panicked) => Error::file(&self.path, panicked.to_string()),
+            None => Error::Encode(error.to_string()),
+        }
+    }
+
+    /// The pieces of a text, by the `tokenizers` crate.
+    fn find(
+        &self,
+        tokenizer: &tokenizers::Tokenizer,
+        text: &str,
+        parse_specials: bool,
+        vocabulary: &Vocabulary,
+    ) -> Result<Vec<Known>> {
+        if text.len() >= u32::MAX as usize {
+            return Err(Error::Encode("it is longer than 4 GiB".to_owned()));
+        }
+        let tokens = guarded(|| tokenizer.encode_char_offsets(text, false))
+            .map_err(|error| self.refused(&*error))?;
+        let specials = vocabulary.specials();
+        let pieces = tokens
+            .get_ids()
+            .iter()
+            .zip(tokens.get_tokens())
+            .zip(tokens.get_offsets());
+        Ok(pieces
+            .map(|((&id, token), &(from, to))| {
+                let hidden = !parse_specials && specials.all().contains(&id);
+                let id = if hidden { specials.unk } else { id };
+                let surface = (vocabulary.piece(id) != Some(token)).then(|| token.as_str().into());
+                Known {
+                    id,
+                    span: (from as u32, to as u32),
+                    surface,
+                }
+            })
+            .collect())
     }
 }
 
-/// The pieces of a text, by the `tokenizers` crate.
-fn find(
-    tokenizer: &tokenizers::Tokenizer,
-    text: &str,
-    parse_specials: bool,
-    vocabulary: &Vocabulary,
-) -> Result<Vec<Known>> {
-    if text.len() >= u32::MAX as usize {
-        return Err(Error::Encode("it is longer than 4 GiB".to_owned()));
-    }
-    let tokens = tokenizer
-        .encode_char_offsets(text, false)
-        .map_err(|error| Error::Encode(error.to_string()))?;
-    let specials = vocabulary.specials();
-    let pieces = tokens
-        .get_ids()
-        .iter()
-        .zip(tokens.get_tokens())
-        .zip(tokens.get_offsets());
-    Ok(pieces
-        .map(|((&id, token), &(from, to))| {
-            let hidden = !parse_specials && specials.all().contains(&id);
-            let id = if hidden { specials.unk } else { id };
-            let surface = (vocabulary.piece(id) != Some(token)).then(|| token.as_str().into());
-            Known {
-                id,
-                span: (from as u32, to as u32),
-                surface,
-            }
-        })
-        .collect())
+/// The `tokenizers` crate panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("the `tokenizers` crate cannot follow this file: {0}")]
+struct Panicked(String);
+
+/// Calls into the `tokenizers` crate and makes an error of a panic.
+///
+/// The crate believes its files: hostile ones reach slices out of bounds and unwrapped options in it.
+/// What is known to is refused when a file is read; this is the last guard. Nothing that a panic could
+/// leave half-done is used again: the crate's tokenizer is only read, and its caches are written in
+/// one step.
+fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|cause| {
+        let message = cause
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| cause.downcast_ref::<&str>().copied());
+        Err(Panicked(message.unwrap_or("it panicked").to_owned()).into())
+    })
 }
 
 /// The tokenizer of `bytes` that takes special pieces for plain characters.

@@ -102,18 +102,16 @@ pub(crate) fn tokenizer_json(pieces: &[(String, f64)]) -> String {
 
 /// Whether a file has the rules that this crate writes. They look at each word between spaces by
 /// itself, whatever stands around it.
-pub(crate) fn has_independent_words(file: &[u8]) -> bool {
-    serde_json::from_slice::<Value>(file).is_ok_and(|file| {
-        let special = |token: &Value| {
-            let content = token["content"].as_str();
-            content.is_some_and(|content| SPECIALS.contains(&content))
-        };
-        file["normalizer"] == normalizer()
-            && file["pre_tokenizer"] == pre_tokenizer()
-            && file["added_tokens"]
-                .as_array()
-                .is_none_or(|added| added.iter().all(special))
-    })
+pub(crate) fn has_independent_words(file: &Value) -> bool {
+    let special = |token: &Value| {
+        let content = token["content"].as_str();
+        content.is_some_and(|content| SPECIALS.contains(&content))
+    };
+    file["normalizer"] == normalizer()
+        && file["pre_tokenizer"] == pre_tokenizer()
+        && file["added_tokens"]
+            .as_array()
+            .is_none_or(|added| added.iter().all(special))
 }
 
 /// Normalises and splits text as the file's tokenizer does.

@@ -52,6 +52,7 @@ mod error;
 mod json;
 mod layout_file;
 mod memo;
+mod precompiled;
 mod sentences;
 mod spiece;
 mod tokenizer;

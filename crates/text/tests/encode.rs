@@ -424,3 +424,88 @@ fn a_bent_charsmap_never_panics() {
         }
     }
 }
+
+/// A `tokenizer.json` with ALBERT's special pieces and a few others, its parts replaced as given.
+fn bent_json(parts: serde_json::Value) -> Vec<u8> {
+    let mut file = serde_json::json!({
+        "version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
+        "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": null,
+        "model": {"type": "Unigram", "unk_id": 1, "byte_fallback": false, "vocab": [["<pad>", 0.0],
+            ["<unk>", 0.0], ["[CLS]", 0.0], ["[SEP]", 0.0], ["[MASK]", 0.0], ["a", -3.0]]},
+    });
+    for (name, part) in parts.as_object().unwrap() {
+        file[name] = part.clone();
+    }
+    file.to_string().into_bytes()
+}
+
+#[test]
+fn hostile_json_files_give_errors_that_name_them() {
+    // A trie of one unit, and one that is empty: refused when read.
+    for rules in ["BAAAAAAAAAA=", "AAAAAA=="] {
+        let normalizer = serde_json::json!({"type": "Precompiled", "precompiled_charsmap": rules});
+        let bytes = bent_json(serde_json::json!({"normalizer": normalizer}));
+        let error = Tokenizer::from_bytes(bytes, Path::new("bent.json")).unwrap_err();
+        let error = error.to_string();
+        assert!(
+            error.contains("bent.json") && error.contains("precompiled_charsmap"),
+            "{error}"
+        );
+    }
+    // Whatever else the file says: an answer or an error that names the file, never a panic.
+    let model = |unk: &str, max: usize| {
+        serde_json::json!({"type": "WordPiece", "unk_token": unk, "continuing_subword_prefix": "##",
+            "max_input_chars_per_word": max, "vocab": {"<pad>": 0, "<unk>": 1, "[CLS]": 2,
+            "[SEP]": 3, "[MASK]": 4, "a": 5, "": 6}})
+    };
+    let added = |content: &str| {
+        serde_json::json!([{"id": 6, "content": content, "single_word": false, "lstrip": true,
+            "rstrip": true, "normalized": true, "special": false}])
+    };
+    let replace = |pattern: &str| serde_json::json!({"type": "Replace", "pattern": {"Regex": pattern}, "content": ""});
+    for parts in [
+        serde_json::json!({"model": model("none", 100)}),
+        serde_json::json!({"model": model("<unk>", 0)}),
+        serde_json::json!({"added_tokens": added("")}),
+        serde_json::json!({"added_tokens": added(" ")}),
+        serde_json::json!({"normalizer": replace("")}),
+        serde_json::json!({"normalizer": replace("(?=a)")}),
+        serde_json::json!({"normalizer": replace("(a|a)*\\1b")}),
+        serde_json::json!({"normalizer": {"type": "Prepend", "prepend": ""}}),
+        serde_json::json!({"decoder": {"type": "Strip", "content": "a", "start": 99, "stop": 99}}),
+        serde_json::json!({"decoder": {"type": "CTC", "pad_token": "", "word_delimiter_token": "",
+            "cleanup": true}}),
+        serde_json::json!({"pre_tokenizer": {"type": "FixedLength", "length": 0}}),
+        serde_json::json!({"pre_tokenizer": {"type": "Split", "pattern": {"Regex": "(?=)"},
+            "behavior": "Isolated", "invert": true}}),
+        serde_json::json!({"truncation": {"direction": "Right", "max_length": 0,
+            "strategy": "LongestFirst", "stride": 9}}),
+        serde_json::json!({"post_processor": {"type": "BertProcessing", "sep": ["x", 99],
+            "cls": ["y", 98]}}),
+        serde_json::json!({"post_processor": {"type": "TemplateProcessing", "single": [],
+            "pair": [], "special_tokens": {}}}),
+        serde_json::json!({"post_processor": {"type": "TemplateProcessing",
+            "single": [{"SpecialToken": {"id": "[X]", "type_id": 0}}],
+            "pair": [{"Sequence": {"id": "A", "type_id": 0}}], "special_tokens": {}}}),
+    ] {
+        let read = Tokenizer::from_bytes(bent_json(parts.clone()), Path::new("bent.json"));
+        let tokenizer = match read {
+            Ok(tokenizer) => tokenizer,
+            Err(error) => {
+                assert!(error.to_string().contains("bent.json"), "{parts}: {error}");
+                continue;
+            }
+        };
+        let mut failed = false;
+        for text in ["", "a", " aa  \u{301}[MASK] ﬁ", &"a".repeat(200)] {
+            for parse_specials in [false, true] {
+                if let Err(error) = tokenizer.tokens(text, parse_specials) {
+                    failed |= error.to_string().contains("bent.json");
+                }
+            }
+        }
+        // In chunks of no characters the crate panics.
+        assert_eq!(failed, parts["pre_tokenizer"]["length"] == 0, "{parts}");
+        let _ = tokenizer.decode(&[5, 6, 5, 1, 99]);
+    }
+}

@@ -136,6 +136,42 @@ fn the_shipped_vocabulary_equals_the_crate_on_data() {
     }
 }
 
+/// Compiled rules are checked when a file is read; the official ones must pass.
+#[test]
+fn the_official_compiled_rules_are_followed() {
+    let Some(data) = common::data() else { return };
+    let model = std::fs::read(data.join("tokenizer/spiece.model")).unwrap();
+    // The field behind the rules' name: a key, a length of three bytes of 7 bits, the rules.
+    let name = b"nmt_nfkc\x12";
+    let at = model.windows(name.len()).position(|bytes| bytes == name);
+    let rest = &model[at.unwrap() + name.len()..];
+    let length = (0..3)
+        .map(|i| (usize::from(rest[i]) & 0x7F) << (7 * i))
+        .sum::<usize>();
+    let rules = &rest[3..3 + length];
+
+    let digits = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut base64 = String::new();
+    for bytes in rules.chunks(3) {
+        let bits = (0..3).fold(0, |bits, i| {
+            bits << 8 | usize::from(*bytes.get(i).unwrap_or(&0))
+        });
+        for i in 0..4 {
+            let digit = char::from(digits[bits >> (18 - 6 * i) & 63]);
+            base64.push(if i <= bytes.len() { digit } else { '=' });
+        }
+    }
+    let mut file: serde_json::Value =
+        serde_json::from_str(&common::text(&common::shipped())).unwrap();
+    file["normalizer"] = serde_json::json!({"type": "Precompiled", "precompiled_charsmap": base64});
+    let bytes = file.to_string().into_bytes();
+    let theirs = tokenizers::Tokenizer::from_bytes(&bytes).unwrap();
+    let ours = Tokenizer::from_bytes(bytes, std::path::Path::new("compiled.json")).unwrap();
+    for text in ["ｆｕｌｌ width ﬁ", "a\u{301} ½ 日本 ㍿"] {
+        equal(&ours, &theirs, text, "\u{1100}\u{1161}");
+    }
+}
+
 proptest! {
     #[test]
     fn the_shipped_vocabulary_equals_the_crate_on_any_text(
