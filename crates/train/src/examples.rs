@@ -11,7 +11,8 @@
 //!
 //! Where two consecutive sentences do not fit together, both are cut to a stretch of their
 //! inside, and a sentence that has no neighbour is cut to its inside and split between two words:
-//! in either case A and B both lack the beginning and the end of a sentence. A document never
+//! in either case A and B both lack the beginning and the end of a sentence. Where a sentence
+//! without a neighbour has no two words that fit the target, it is left out. A document never
 //! borrows text from another.
 
 use std::ops::Range;
@@ -158,7 +159,12 @@ fn group(
     }
     let longest = taken.max_by_key(|&sentence| corpus.sentence_len(sentence))?;
     let alone = longest..longest + 1;
-    (words(longest) >= 4).then(|| of(alone, corpus.sentence_len(longest)))
+    let splits = words(longest) >= 4
+        && Inside::new(corpus, vocabulary, longest)
+            .splittable(target)
+            .next()
+            .is_some();
+    splits.then(|| of(alone, corpus.sentence_len(longest)))
 }
 
 /// Splits a group into two segments and shows them in one order or the other.
@@ -182,13 +188,9 @@ pub fn pair(
     let (a, b) = match group.count {
         1 => {
             let inside = Inside::new(corpus, vocabulary, first);
-            let mut a = inside.stretch(target, random);
+            let mut a = inside.splittable_stretch(target, random);
             let starts = vocabulary.word_starts(&a);
-            // A stretch of one word longer than the target is split between pieces.
-            let at = match starts.len() {
-                1 => a.len() / 2,
-                words => starts[1 + random.below(words - 1)],
-            };
+            let at = starts[1 + random.below(starts.len() - 1)];
             let b = a.split_off(at);
             (a, b)
         }
@@ -253,11 +255,37 @@ impl Inside {
         }
         let last = self.len() - most;
         let choices = self.starts.iter().filter(|&&start| start <= last).count();
-        let from = self.starts[random.below(choices)];
+        self.stretch_from(self.starts[random.below(choices)], most)
+    }
+
+    fn stretch_from(&self, from: usize, most: usize) -> Vec<u32> {
         let mut ends = self.starts.iter().copied().chain([self.len()]);
         let to = ends.rfind(|&end| end > from && end <= from + most);
         let to = to.unwrap_or(from + most);
         self.pieces[from..to].to_vec()
+    }
+
+    /// Where a stretch of at most `most` pieces may begin that has at least two words, so that it
+    /// can be split without cutting a word: the half of a word that lacks its beginning would
+    /// tell that it comes second.
+    fn splittable(&self, most: usize) -> impl Iterator<Item = usize> {
+        let last = self.len().saturating_sub(most);
+        let second_ends = self.starts.iter().copied().skip(2).chain([self.len()]);
+        // One word alone has no second, whose end `zip` would otherwise make up.
+        let firsts = self.starts[..self.starts.len() - 1].iter().copied();
+        firsts
+            .zip(second_ends)
+            .filter(move |&(from, end)| from <= last && end - from <= most)
+            .map(|(from, _)| from)
+    }
+
+    /// As [`Inside::stretch`], of at least two words; there must be room for two.
+    fn splittable_stretch(&self, most: usize, random: &mut impl Random) -> Vec<u32> {
+        if self.len() <= most {
+            return self.pieces.clone();
+        }
+        let choices: Vec<usize> = self.splittable(most).collect();
+        self.stretch_from(choices[random.below(choices.len())], most)
     }
 }
 

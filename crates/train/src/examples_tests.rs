@@ -120,6 +120,35 @@ fn one_sentence_documents_are_split_inside() {
     assert!(*cut && both == [8, 10, 12, 14]);
 }
 
+#[test]
+fn words_are_never_split() {
+    // Words of one to ninety pieces: many stretches have room for one word alone, or for none.
+    let mut random = SplitMix64::new(12);
+    let mut corpus = Corpus::new(1000);
+    for _ in 0..2000 {
+        let mut sentence = Vec::new();
+        for _ in 0..4 + random.below(6) {
+            sentence.push(6 + 2 * random.below(400) as u32);
+            let inner = [0, 2, 30, 90][random.below(4)];
+            sentence.extend((0..random.below(inner + 1)).map(|_| 7));
+        }
+        sentence.push(5);
+        corpus.push(&[sentence]);
+    }
+    let all = pairs(&corpus, &RULES, 1);
+    assert!(all.len() > 500 && all.len() < 2000, "{}", all.len());
+    for (_, pair) in &all {
+        let begins = |segment: &[u32]| segment.first().is_some_and(|id| id % 2 == 0);
+        assert!(begins(&pair.a) && begins(&pair.b), "{pair:?}");
+        assert!(pair.a.len() + pair.b.len() <= 61);
+    }
+    // A lone word that fills the row leaves nothing to split.
+    let mut corpus = Corpus::new(1000);
+    let long = [vec![6, 8], vec![7; 80], vec![10], vec![7; 80], vec![12, 5]].concat();
+    corpus.push(&[long]);
+    assert!(pairs(&corpus, &RULES, 1).is_empty());
+}
+
 /// Everything about a pair that is no language: lengths, cuts, last and first pieces by kind.
 fn looks(pair: &Pair) -> Vec<f64> {
     let (a, b) = (pair.a.len() as f64, pair.b.len() as f64);
