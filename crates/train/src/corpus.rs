@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use albert_text::{Tokenizer, sentences};
 
@@ -51,6 +52,20 @@ pub struct TokenisingReport {
     pub documents: u64,
     /// Pieces so far.
     pub pieces: u64,
+    /// Seconds so far.
+    pub seconds: f64,
+}
+
+impl TokenisingReport {
+    /// Bytes of the files, as they lie on disk, that are read in a second.
+    pub fn bytes_per_second(&self) -> f64 {
+        self.bytes_read as f64 / self.seconds.max(1e-9)
+    }
+
+    /// Seconds to come at the rate so far. Limits of a recipe may end the work sooner.
+    pub fn seconds_left(&self) -> f64 {
+        self.bytes_total.saturating_sub(self.bytes_read) as f64 / self.bytes_per_second().max(1e-9)
+    }
 }
 
 impl Corpus {
@@ -170,6 +185,7 @@ impl Corpus {
         threads: usize,
         report: &mut dyn FnMut(TokenisingReport) -> Result<()>,
     ) -> Result<Corpus> {
+        let start = Instant::now();
         let mut corpus = Corpus::new(tokenizer.vocab_size());
         let bytes_total = paths
             .iter()
@@ -210,6 +226,7 @@ impl Corpus {
                     bytes_total,
                     documents: corpus.documents() as u64,
                     pieces: corpus.pieces() as u64,
+                    seconds: start.elapsed().as_secs_f64(),
                 })?;
             }
             bytes_before += file_len(path)?;
@@ -292,6 +309,21 @@ mod tests {
         assert_eq!(corpus.sentence_pieces(0..2), [10, 11, 12]);
         assert_eq!(corpus.sentence_pieces(2..3), [13, 14, 15]);
         assert_eq!(corpus.sentence_len(1), 1);
+    }
+
+    #[test]
+    fn time_left_follows_the_bytes_read() {
+        let report = TokenisingReport {
+            bytes_read: 250,
+            bytes_total: 1000,
+            documents: 1,
+            pieces: 100,
+            seconds: 2.0,
+        };
+        assert_eq!(
+            (report.bytes_per_second(), report.seconds_left()),
+            (125.0, 6.0)
+        );
     }
 
     #[test]
