@@ -43,17 +43,12 @@ pub fn mask_pair(
     rules: &MaskRules,
     random: &mut impl Random,
 ) -> MaskedRow {
-    let mut ids = Vec::with_capacity(a.len() + b.len() + 3);
-    ids.push(vocabulary.cls);
-    ids.extend(a);
-    ids.push(vocabulary.sep);
-    let first_segment = ids.len();
-    ids.extend(b);
-    ids.push(vocabulary.sep);
-
-    let mut words = word_spans(a, 1, vocabulary);
-    let in_a = words.len();
-    words.extend(word_spans(b, first_segment, vocabulary));
+    let Row {
+        mut ids,
+        first_segment,
+        words,
+        in_a,
+    } = Row::new(a, b, vocabulary);
     let budget = ((a.len() + b.len()) as f64 * rules.share).round().max(1.0) as usize;
     let taken = choose_words(&words, in_a, budget, rules.max_words, random);
 
@@ -75,6 +70,77 @@ pub fn mask_pair(
         first_segment,
         positions,
         labels,
+    }
+}
+
+/// Lays out two segments as [`mask_pair`] does and masks them as [`score`](mod@crate::score) does:
+/// 15% of the words whatever their length, every one of their pieces `[MASK]`.
+pub fn mask_pair_for_scoring(
+    a: &[u32],
+    b: &[u32],
+    vocabulary: &Vocabulary,
+    random: &mut impl Random,
+) -> MaskedRow {
+    let Row {
+        mut ids,
+        first_segment,
+        mut words,
+        ..
+    } = Row::new(a, b, vocabulary);
+    draw_scored_words(&mut words, random);
+    words.sort_unstable();
+    let positions: Vec<usize> = words.into_iter().flat_map(|(from, to)| from..to).collect();
+    let labels = positions
+        .iter()
+        .map(|&position| std::mem::replace(&mut ids[position], vocabulary.mask))
+        .collect();
+    MaskedRow {
+        ids,
+        first_segment,
+        positions,
+        labels,
+    }
+}
+
+/// Keeps the words that are masked for scoring: of w words the first
+/// m = max(1, floor(0.15 w + 0.5)) of a shuffle that stops after them, in its order.
+pub(crate) fn draw_scored_words<T>(words: &mut Vec<T>, random: &mut impl Random) {
+    let masked = ((0.15 * words.len() as f64 + 0.5).floor() as usize).max(1);
+    let masked = masked.min(words.len());
+    for i in 0..masked {
+        let j = i + random.below(words.len() - i);
+        words.swap(i, j);
+    }
+    words.truncate(masked);
+}
+
+/// Two segments laid out, unmasked, and their words.
+struct Row {
+    ids: Vec<u32>,
+    first_segment: usize,
+    words: Vec<(usize, usize)>,
+    /// How many of the words are in the first segment.
+    in_a: usize,
+}
+
+impl Row {
+    fn new(a: &[u32], b: &[u32], vocabulary: &Vocabulary) -> Row {
+        let mut ids = Vec::with_capacity(a.len() + b.len() + 3);
+        ids.push(vocabulary.cls);
+        ids.extend(a);
+        ids.push(vocabulary.sep);
+        let first_segment = ids.len();
+        ids.extend(b);
+        ids.push(vocabulary.sep);
+        let mut words = word_spans(a, 1, vocabulary);
+        let in_a = words.len();
+        words.extend(word_spans(b, first_segment, vocabulary));
+        Row {
+            ids,
+            first_segment,
+            words,
+            in_a,
+        }
     }
 }
 
@@ -218,6 +284,40 @@ mod tests {
                     assert!(masks == 0 || masks == end - start, "a word is masked whole");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn scoring_masks_a_share_of_the_words_whatever_their_length() {
+        let vocabulary = toy(400);
+        for i in 0..500 {
+            let mut random = stream(6, Purpose::Example, 0, i);
+            let (a, b) = (segment(60, &mut random), segment(50, &mut random));
+            let row = mask_pair_for_scoring(&a, &b, &vocabulary, &mut random);
+            assert!(row.positions.is_sorted() && row.positions.iter().all(|&p| row.ids[p] == 4));
+            let mut unmasked = row.ids.clone();
+            for (&position, &label) in row.positions.iter().zip(&row.labels) {
+                unmasked[position] = label;
+            }
+            assert_eq!(unmasked, [&[2], &a[..], &[3], &b, &[3]].concat());
+            let mut spans = word_spans(&a, 1, &vocabulary);
+            spans.extend(word_spans(&b, row.first_segment, &vocabulary));
+            let masks = |span: &(usize, usize)| {
+                row.ids[span.0..span.1]
+                    .iter()
+                    .filter(|&&id| id == 4)
+                    .count()
+            };
+            let masked = spans
+                .iter()
+                .filter(|span| masks(span) == span.1 - span.0)
+                .count();
+            assert!(
+                spans
+                    .iter()
+                    .all(|span| masks(span) == 0 || masks(span) == span.1 - span.0)
+            );
+            assert_eq!(masked, (0.15 * spans.len() as f64 + 0.5) as usize);
         }
     }
 

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 
-/// Losses and accuracies on held-out pairs, masked as [`score`](mod@crate::score) does: whole words,
-/// every piece `[MASK]`.
+/// Losses and accuracies on held-out pairs, masked as [`score`](mod@crate::score) does: 15% of the
+/// words, every one of their pieces `[MASK]`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct DevScores {
     /// Mean cross-entropy of a masked piece plus that of a pair's order, in nats.

@@ -33,17 +33,18 @@
 //! losses in bits over the number of characters of the masked words: those of the original text
 //! from the first of the word's pieces to its last, white space not counted.
 
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use albert_tasks::engine::{Batch, Engine, What};
 use albert_text::{Tokenizer, sentences};
 use serde::{Deserialize, Serialize};
+use tempfile::NamedTempFile;
 
 use crate::documents::{Document, Documents};
 use crate::error::{Error, Result};
+use crate::masking::draw_scored_words;
 use crate::random::{Random, SplitMix64};
 
 /// The most pieces of text in a row: 128 less `[CLS]`, `[SEP]`, `[SEP]`.
@@ -61,7 +62,7 @@ pub struct ScoreOptions {
     /// At most so many documents, from the corpus's beginning.
     pub limit: Option<usize>,
     /// Write every row as a JSON line ([`ScoreExample`]) to this file, so that another program
-    /// can score the same rows.
+    /// can score the same rows. It appears, or is replaced, when all rows are scored.
     pub examples: Option<PathBuf>,
 }
 
@@ -91,10 +92,10 @@ pub struct Score {
     pub masked_lm_accuracy: f64,
     /// Bits of the masked pieces over the characters they cover, so that vocabularies compare.
     pub masked_bits_per_character: f64,
-    /// The share of pairs whose order is told right.
-    pub sentence_order_accuracy: f64,
-    /// Its 95% interval (Wilson).
-    pub sentence_order_interval: [f64; 2],
+    /// The share of pairs whose order is told right; `None` (null) without pairs.
+    pub sentence_order_accuracy: Option<f64>,
+    /// Its 95% interval (Wilson); `None` (null) without pairs.
+    pub sentence_order_interval: Option<[f64; 2]>,
     /// Documents read.
     pub documents: usize,
     /// Rows with two segments.
@@ -121,19 +122,12 @@ pub fn score(
     let mut sums = Sums::default();
     let mut random = SplitMix64::new(0);
     let mut waiting = Vec::new();
-    let mut writer = match &options.examples {
-        Some(path) => Some((
-            path,
-            BufWriter::new(File::create(path).map_err(Error::io(path))?),
-        )),
-        None => None,
-    };
+    let mut rows = options.examples.as_deref().map(Rows::create).transpose()?;
     let limit = options.limit.unwrap_or(usize::MAX);
     for document in Documents::open(corpus)?.take(limit) {
         for example in examples(&document?, tokenizer, &mut random)? {
-            if let Some((path, file)) = &mut writer {
-                let json = serde_json::to_string(&example).unwrap_or_default();
-                writeln!(file, "{json}").map_err(Error::io(path))?;
+            if let Some(rows) = &mut rows {
+                rows.write(&example)?;
             }
             waiting.push(example);
             if waiting.len() == ROWS {
@@ -147,15 +141,63 @@ pub fn score(
     if !waiting.is_empty() {
         sums.add(engine, &waiting)?;
     }
-    if let Some((path, mut file)) = writer {
-        file.flush().map_err(Error::io(path))?;
-    }
     if sums.masked == 0 {
         return Err(Error::EmptyCorpus {
             paths: vec![corpus.to_owned()],
         });
     }
+    if let Some(rows) = rows {
+        rows.finish()?;
+    }
     Ok(sums.score())
+}
+
+/// A file of rows that is written beside its place and renamed when it is whole.
+struct Rows {
+    path: PathBuf,
+    file: BufWriter<NamedTempFile>,
+}
+
+impl Rows {
+    fn create(path: &Path) -> Result<Rows> {
+        if path.exists() && !path.is_file() {
+            // A rename would put a file in place of a device or a pipe.
+            let source = std::io::Error::new(ErrorKind::InvalidInput, "is not a regular file");
+            return Err(Error::io(path)(source));
+        }
+        let folder = path.parent().filter(|folder| *folder != Path::new(""));
+        let mut builder = tempfile::Builder::new();
+        builder.prefix(".albert-").suffix(".part");
+        #[cfg(unix)]
+        {
+            // The mode of an ordinary new file; the umask narrows it.
+            use std::os::unix::fs::PermissionsExt;
+            builder.permissions(std::fs::Permissions::from_mode(0o666));
+        }
+        let file = builder
+            .tempfile_in(folder.unwrap_or(Path::new(".")))
+            .map_err(Error::io(path))?;
+        Ok(Rows {
+            path: path.to_owned(),
+            file: BufWriter::new(file),
+        })
+    }
+
+    fn write(&mut self, example: &ScoreExample) -> Result<()> {
+        serde_json::to_writer(&mut self.file, example)
+            .map_err(std::io::Error::from)
+            .and_then(|()| self.file.write_all(b"\n"))
+            .map_err(Error::io(&self.path))
+    }
+
+    fn finish(self) -> Result<()> {
+        let file = self.file.into_inner().map_err(|error| error.into_error());
+        let file = file.map_err(Error::io(&self.path))?;
+        file.as_file().sync_all().map_err(Error::io(&self.path))?;
+        file.persist(&self.path)
+            .map_err(|error| Error::io(&self.path)(error.error))?;
+        Ok(())
+    }
 }
 
 /// A sentence's pieces, and its words with their characters.
@@ -276,12 +318,7 @@ fn example(group: &[Sentence], tokenizer: &Tokenizer, random: &mut SplitMix64) -
         row.input_ids.push(specials.sep);
         row.token_type_ids.resize(row.input_ids.len(), kind as u32);
     }
-    let masked = ((0.15 * words.len() as f64 + 0.5).floor() as usize).max(1);
-    for i in 0..masked {
-        let j = i + random.below(words.len() - i);
-        words.swap(i, j);
-    }
-    words.truncate(masked);
+    draw_scored_words(&mut words, random);
     words.sort_by_key(|(pieces, _)| pieces.start);
     for (pieces, characters) in words {
         row.characters += characters;
@@ -366,7 +403,8 @@ impl Sums {
             masked_bits_per_character: self.nats
                 / std::f64::consts::LN_2
                 / self.characters.max(1) as f64,
-            sentence_order_accuracy: self.pairs_right as f64 / self.pairs.max(1) as f64,
+            sentence_order_accuracy: (self.pairs > 0)
+                .then(|| self.pairs_right as f64 / self.pairs as f64),
             sentence_order_interval: wilson(self.pairs_right, self.pairs),
             documents: self.documents,
             pairs: self.pairs,
@@ -419,17 +457,17 @@ fn likeliest(logits: &[f32]) -> usize {
     best
 }
 
-/// Wilson's 95% interval of a share; from 0 to 1 where there is nothing to judge by.
-fn wilson(right: usize, all: usize) -> [f64; 2] {
+/// Wilson's 95% interval of a share; none where there is nothing to judge by.
+fn wilson(right: usize, all: usize) -> Option<[f64; 2]> {
     if all == 0 {
-        return [0.0, 1.0];
+        return None;
     }
     let z = 1.959_963_984_540_054; // The 97.5% quantile of the normal distribution.
     let (n, p) = (all as f64, right as f64 / all as f64);
     let centre = p + z * z / (2.0 * n);
     let spread = z * (p * (1.0 - p) / n + z * z / (4.0 * n * n)).sqrt();
     let scale = 1.0 + z * z / n;
-    [(centre - spread) / scale, (centre + spread) / scale]
+    Some([(centre - spread) / scale, (centre + spread) / scale])
 }
 
 #[cfg(test)]
@@ -442,6 +480,48 @@ mod tests {
         assert_eq!(groups(&lengths, false), [0..2, 2..3, 3..5, 5..6, 6..7]);
         assert_eq!(groups(&lengths, true), [6..7, 5..6, 3..5, 1..3, 0..1]);
         assert!(groups(&[], true).is_empty());
+    }
+
+    #[test]
+    fn rows_appear_when_they_are_whole() {
+        let home = tempfile::tempdir().expect("a temporary folder");
+        let path = home.path().join("rows.jsonl");
+        std::fs::write(&path, "old").expect("a file");
+        let row = ScoreExample {
+            input_ids: vec![2, 4, 3],
+            token_type_ids: vec![0; 3],
+            masked_positions: vec![1],
+            labels: vec![9],
+            characters: 4,
+            sentence_order_label: None,
+        };
+        let read = || std::fs::read_to_string(&path).expect("the rows");
+        let mut rows = Rows::create(&path).expect("a temporary file");
+        rows.write(&row).expect("a row");
+        assert_eq!(read(), "old");
+        drop(rows);
+        let mut rows = Rows::create(&path).expect("a temporary file");
+        rows.write(&row).expect("a row");
+        rows.finish().expect("the file in its place");
+        assert_eq!(
+            serde_json::from_str::<ScoreExample>(&read()).expect("a row"),
+            row
+        );
+        let left = std::fs::read_dir(home.path()).expect("the folder").count();
+        assert_eq!(left, 1, "no temporary file stays");
+        assert!(Rows::create(home.path()).is_err(), "a folder is no place");
+    }
+
+    #[test]
+    fn no_pairs_have_no_order_accuracy() {
+        let sums = Sums {
+            masked: 1,
+            ..Sums::default()
+        };
+        let json = serde_json::to_value(sums.score()).expect("JSON");
+        assert!(
+            json["sentence_order_accuracy"].is_null() && json["sentence_order_interval"].is_null()
+        );
     }
 
     #[test]
@@ -467,7 +547,8 @@ mod tests {
         assert!((cross_entropy(&[0.0; 4], 2) - 4f64.ln()).abs() < 1e-12);
         assert!((cross_entropy(&[1000.0, 0.0], 1) - 1000.0).abs() < 1e-9);
         // Newcombe (1998), table I: 81 of 263.
-        let [low, high] = wilson(81, 263);
+        assert_eq!(wilson(0, 0), None);
+        let [low, high] = wilson(81, 263).expect("an interval");
         assert!(
             (low - 0.2553).abs() < 5e-5 && (high - 0.3662).abs() < 5e-5,
             "{low} {high}"

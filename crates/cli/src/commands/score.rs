@@ -29,7 +29,10 @@ pub fn run(args: ScoreArgs) -> Result<()> {
         return output::json(&scored);
     }
     let percent = |share: f64| format!("{:.2}%", 100.0 * share);
-    let [low, high] = scored.sentence_order_interval;
+    let interval = scored
+        .sentence_order_interval
+        .map(|[low, high]| format!("{} to {}", percent(low), percent(high)));
+    let without_pairs = || "no pairs".to_owned();
     let rows = [
         (
             "masked-LM loss (nats a piece)",
@@ -42,12 +45,11 @@ pub fn run(args: ScoreArgs) -> Result<()> {
         ),
         (
             "sentence-order accuracy",
-            percent(scored.sentence_order_accuracy),
+            scored
+                .sentence_order_accuracy
+                .map_or_else(without_pairs, percent),
         ),
-        (
-            "  its 95% interval",
-            format!("{} to {}", percent(low), percent(high)),
-        ),
+        ("  its 95% interval", interval.unwrap_or_else(without_pairs)),
         ("documents", output::thousands(scored.documents as u64)),
         ("pairs", output::thousands(scored.pairs as u64)),
         ("tokens", output::thousands(scored.tokens as u64)),
