@@ -203,7 +203,8 @@ pub struct Stage {
     /// Optimiser steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
-    /// Minutes of training, evaluation and saving included.
+    /// Minutes of training, evaluation and saving included. What is learned then depends on the
+    /// machine; only runs in steps or epochs resume to the bit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub minutes: Option<f64>,
     /// Passes over the corpus.
@@ -329,8 +330,9 @@ impl Storage {
     }
 }
 
-/// Held-out text, reports and checkpoints. Nothing here changes what is learned, except which
-/// documents are held out; the rest may differ when a run is resumed.
+/// Held-out text, reports and checkpoints. In runs of steps or epochs nothing here changes what is
+/// learned, except which documents are held out; in runs of minutes evaluating and saving takes
+/// its share of the time. All but the documents held out may differ when a run is resumed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ReportRecipe {
@@ -365,7 +367,8 @@ impl Default for ReportRecipe {
     }
 }
 
-/// Fields that may differ when a run is resumed: they change no number that is trained.
+/// Fields that may differ when a run is resumed: in runs of steps or epochs they change no number
+/// that is trained.
 /// (`tokenizer` and `report.dev_corpus` are held against the run by their content.)
 const FREE: [&str; 8] = [
     "tokenizer",
@@ -377,6 +380,15 @@ const FREE: [&str; 8] = [
     "report.checkpoint_minutes",
     "report.dtype",
 ];
+
+/// The longest row: [`Group`](crate::examples::Group) counts a row's pieces in 16 bits.
+const LONGEST: usize = u16::MAX as usize;
+
+/// The bits of a dropout key that count the forward passes of a step.
+pub(crate) const PASS_BITS: u32 = 20;
+
+/// The most forward passes of a step.
+const MOST_PASSES: usize = 1 << PASS_BITS;
 
 impl Recipe {
     /// Reads and checks a recipe file. Paths in it are relative to its folder, and are resolved
@@ -476,10 +488,27 @@ impl Recipe {
                 let message = format!("must be at least {}, not {}", SPECIALS + 2, stage.length);
                 return Err(Error::field(field("length"), message));
             }
+            if stage.length > LONGEST {
+                let message = format!("must be at most {LONGEST}, not {}", stage.length);
+                return Err(Error::field(field("length"), message));
+            }
             for (name, value) in [("batch", stage.batch), ("accumulation", stage.accumulation)] {
                 if value == 0 {
                     return Err(Error::field(field(name), "must be at least 1"));
                 }
+            }
+            let most = i32::MAX as usize / stage.length;
+            if stage.batch > most {
+                let message = format!(
+                    "must be at most {most} at this length, not {}: positions of a batch are counted \
+                     in 31 bits; `accumulation` makes larger steps",
+                    stage.batch
+                );
+                return Err(Error::field(field("batch"), message));
+            }
+            if stage.accumulation > MOST_PASSES {
+                let message = format!("must be at most {MOST_PASSES}, not {}", stage.accumulation);
+                return Err(Error::field(field("accumulation"), message));
             }
             let spans = [
                 ("steps", stage.steps.map(|steps| steps as f64)),
@@ -574,13 +603,14 @@ impl Recipe {
     /// # Errors
     /// [`Error::RecipeChanged`] naming the first field that differs and matters.
     pub fn agrees_with(&self, was: &Recipe) -> Result<()> {
-        let flat = |recipe: &Recipe| {
+        let flat = |recipe: &Recipe| -> Result<Vec<(String, String)>> {
             let mut fields = Vec::new();
-            let value = serde_json::to_value(recipe).unwrap_or_default();
+            let value = serde_json::to_value(recipe)
+                .map_err(|error| Error::field("recipe", format!("cannot be compared: {error}")))?;
             flatten("", &value, &mut fields);
-            fields
+            Ok(fields)
         };
-        let (old, new) = (flat(was), flat(self));
+        let (old, new) = (flat(was)?, flat(self)?);
         let get = |fields: &[(String, String)], name: &str| {
             let found = fields.iter().find(|(field, _)| field == name);
             found.map_or("not set".into(), |(_, value)| value.clone())

@@ -64,7 +64,15 @@ fn mistakes_are_named() {
         ),
         ("kind = \"lamb\"", "kind = \"sgd\"", "sgd"),
         ("length = 32", "length = 4", "stage[0].length"),
+        ("length = 32", "length = 65536", "stage[0].length"),
         ("batch = 4", "batch = 0", "stage[1].batch"),
+        // 33,554,432 rows of 64 positions are 2^31, one more than an i32 counts.
+        ("batch = 4", "batch = 33554432", "stage[1].batch"),
+        (
+            "accumulation = 2",
+            "accumulation = 1048577",
+            "stage[1].accumulation",
+        ),
         ("steps = 50", "minutes = 50", "stage[1].minutes"),
         ("steps = 50", "steps = 50\nepochs = 1.0", "stage[1]"),
         ("steps = 50", "", "stage[1]"),
