@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
 
 use serde::{Deserialize, Serialize};
 
 use crate::corpus::Corpus;
+use crate::error::{Error, Result};
 use crate::examples::{Group, PairRules, SPECIALS, pair, plan};
-use crate::masking::{MaskRules, MaskedRow, mask_pair};
+use crate::masking::{MaskRules, MaskedRow, mask_pair, mask_pair_for_scoring};
 use crate::random::{Purpose, Random, stream};
 use crate::vocabulary::Vocabulary;
 
@@ -29,11 +31,20 @@ pub struct BatchSource {
     /// How long the pairs are.
     pub pairs: PairRules,
     /// How they are masked.
-    pub masks: MaskRules,
+    pub masks: Masks,
     /// Rows a batch.
     pub rows: usize,
     /// The seed of everything random.
     pub seed: u64,
+}
+
+/// How the rows of batches are masked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Masks {
+    /// N-grams of whole words, to train on.
+    Training(MaskRules),
+    /// As [`score`](mod@crate::score) does, to evaluate with.
+    Scoring,
 }
 
 /// Where a batch stands.
@@ -213,42 +224,72 @@ impl<'s> Pass<'s> {
 fn example(source: &BatchSource, pass: u64, group: &Group) -> (MaskedRow, i32) {
     let mut random = stream(source.seed, Purpose::Example, pass, group.sentence.into());
     let pair = pair(&source.corpus, &source.vocabulary, group, &mut random);
-    let row = mask_pair(
-        &pair.a,
-        &pair.b,
-        &source.vocabulary,
-        &source.masks,
-        &mut random,
-    );
+    let (a, b, vocabulary) = (&pair.a, &pair.b, &source.vocabulary);
+    let row = match &source.masks {
+        Masks::Training(rules) => mask_pair(a, b, vocabulary, rules, &mut random),
+        Masks::Scoring => mask_pair_for_scoring(a, b, vocabulary, &mut random),
+    };
     debug_assert!(row.ids.len() <= source.pairs.length.max(SPECIALS + 1));
     (row, i32::from(pair.swapped))
 }
 
-/// The batches from `position` on, pass after pass without end, prepared by a thread of their
-/// own that ends when the receiver is dropped. It ends at once if there are no examples.
-pub fn prepare(source: BatchSource, position: Position) -> Receiver<HostBatch> {
-    let (sender, receiver) = sync_channel(AHEAD);
-    std::thread::spawn(move || {
-        let Position {
-            mut pass,
-            mut batch,
-        } = position;
-        loop {
-            let mut plan = Pass::new(&source, pass);
-            if plan.batches() == 0 {
-                return;
-            }
-            while batch < plan.batches() {
-                if sender.send(plan.batch(batch)).is_err() {
+/// The batches from a position on, pass after pass without end, prepared by a thread of their own
+/// that ends when this is dropped. There are none if there are no examples.
+#[derive(Debug)]
+pub struct Prepared {
+    batches: Receiver<HostBatch>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Prepared {
+    /// Starts preparing the batch at `position` and those after it.
+    pub fn new(source: BatchSource, position: Position) -> Prepared {
+        let (sender, batches) = sync_channel(AHEAD);
+        let thread = std::thread::spawn(move || {
+            let Position {
+                mut pass,
+                mut batch,
+            } = position;
+            loop {
+                let mut plan = Pass::new(&source, pass);
+                if plan.batches() == 0 {
                     return;
                 }
-                batch += 1;
+                while batch < plan.batches() {
+                    if sender.send(plan.batch(batch)).is_err() {
+                        return;
+                    }
+                    batch += 1;
+                }
+                pass += 1;
+                batch = 0;
             }
-            pass += 1;
-            batch = 0;
+        });
+        Prepared {
+            batches,
+            thread: Some(thread),
         }
-    });
-    receiver
+    }
+}
+
+impl Iterator for Prepared {
+    type Item = Result<HostBatch>;
+
+    /// The next batch; an error, once, if the thread panicked.
+    fn next(&mut self) -> Option<Result<HostBatch>> {
+        if let Ok(batch) = self.batches.recv() {
+            return Some(Ok(batch));
+        }
+        let panic = self.thread.take()?.join().err()?;
+        let message = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Some(Err(Error::BatchThread {
+            message: message.to_owned(),
+        }))
+    }
 }
 
 #[cfg(test)]
@@ -267,12 +308,12 @@ mod tests {
                 length: 64,
                 short_share: 0.1,
             },
-            masks: MaskRules {
+            masks: Masks::Training(MaskRules {
                 share: 0.15,
                 max_words: 3,
                 replaced: 0.8,
                 random: 0.1,
-            },
+            }),
             rows,
             seed: 5,
         }
@@ -308,18 +349,36 @@ mod tests {
     #[test]
     fn any_batch_can_be_had_without_those_before() {
         let source = source(4);
-        let all: Vec<HostBatch> = prepare(source.clone(), Position::default())
-            .into_iter()
+        let all: Vec<HostBatch> = Prepared::new(source.clone(), Position::default())
             .take(700)
-            .collect();
+            .collect::<Result<_>>()
+            .expect("batches");
         let passes = all.last().map(|batch| batch.position.pass);
         assert!(passes >= Some(1), "more than one pass is compared");
         for start in [1, 70, 650] {
-            let rest = prepare(source.clone(), all[start].position);
+            let rest = Prepared::new(source.clone(), all[start].position);
             for (expected, batch) in all[start..].iter().zip(rest).take(20) {
-                assert_eq!(&batch, expected);
+                assert_eq!(&batch.expect("a batch"), expected);
             }
         }
+    }
+
+    #[test]
+    fn a_panic_of_the_thread_is_an_error_of_its_own() {
+        let mut source = source(4);
+        let mut none = source.clone();
+        none.documents = Arc::new(Vec::new());
+        assert!(
+            Prepared::new(none, Position::default()).next().is_none(),
+            "no documents are no failure"
+        );
+        // A document that the corpus does not have.
+        source.documents = Arc::new(vec![1_000_000]);
+        let mut prepared = Prepared::new(source, Position::default());
+        let error = prepared.next().expect("an error").expect_err("a panic");
+        assert!(matches!(error, Error::BatchThread { .. }), "{error}");
+        assert!(error.to_string().contains("out of bounds"), "{error}");
+        assert!(prepared.next().is_none());
     }
 
     #[test]

@@ -132,6 +132,28 @@ pub enum Error {
         /// The examples of the batch, by the index of their first sentence in the corpus.
         examples: Vec<u32>,
     },
+    /// The thread that prepares batches panicked: a bug in this crate.
+    #[error("the thread that prepares batches failed, which is a bug: {message}")]
+    BatchThread {
+        /// What the panic said.
+        message: String,
+    },
+    /// The optimiser's moments for a parameter are missing or have another size.
+    #[error("the optimiser's moments of `{name}` {message}")]
+    Moments {
+        /// The parameter.
+        name: String,
+        /// What is wrong with them.
+        message: String,
+    },
+    /// A tensor's values cannot be read back from the device.
+    #[error("{what} cannot be read: {message}")]
+    Values {
+        /// Which values.
+        what: String,
+        /// What the backend said.
+        message: String,
+    },
     /// The caller asked to stop before there was anything to save.
     #[error("interrupted before training began")]
     Interrupted,

@@ -3,9 +3,8 @@
 use albert_model::{AlbertBackend, AlbertForPreTraining, PretrainBatch};
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
-use crate::batches::{BatchSource, HostBatch, Pass};
+use crate::batches::{BatchSource, HostBatch, Masks, Pass};
 use crate::error::Result;
-use crate::masking::MaskRules;
 use crate::metrics::DevScores;
 
 /// A batch's arrays on a device.
@@ -52,12 +51,7 @@ impl DevSet {
     /// as `score` does, so that the curve foretells the score.
     pub(crate) fn new(source: &BatchSource, examples: usize) -> DevSet {
         let mut source = source.clone();
-        source.masks = MaskRules {
-            max_words: 1,
-            replaced: 1.0,
-            random: 0.0,
-            share: source.masks.share,
-        };
+        source.masks = Masks::Scoring;
         source.pairs.short_share = 0.0;
         source.rows = source.rows.min(examples);
         // Pass numbers of training count from 0 and never come near this one.

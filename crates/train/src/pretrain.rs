@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use albert_checkpoint::{AlbertConfig, Checkpoint};
+use albert_kernels::available_threads;
 use albert_model::{AlbertForPreTraining, NamedParameters, TrainingBackend};
 use albert_text::Tokenizer;
 
-use crate::batches::{BatchSource, Pass};
+use crate::batches::{BatchSource, Masks, Pass};
 use crate::checksum::Checksum;
 use crate::corpus::{Corpus, TokenisingReport};
 use crate::error::{Error, Result};
@@ -153,6 +154,9 @@ pub fn pretrain<B: TrainingBackend>(
     }
     let tokenizer = open_tokenizer(&recipe.tokenizer)?;
     let config = recipe.config(tokenizer.vocab_size())?;
+    if let Some(saved) = &saved {
+        saved.fits(&options.output, &config.parameters())?;
+    }
     let text = Text::read(options, &tokenizer, tokenizer_checksum, stop, progress)?;
     if let Some(saved) = &saved {
         same_input("corpus", saved.info.corpus, text.checksum)?;
@@ -192,7 +196,9 @@ pub fn pretrain<B: TrainingBackend>(
                 ..info
             };
             let model = AlbertForPreTraining::<B>::init(&config, recipe.seed, device)?;
-            (info, model.with_tensors(weights)?, Some(optimizer))
+            let weights = weights.into_iter().map(|(name, _, values)| (name, values));
+            let model = model.with_tensors(weights.collect())?;
+            (info, model, Some(optimizer))
         }
         None => {
             let info = RunInfo {
@@ -209,7 +215,11 @@ pub fn pretrain<B: TrainingBackend>(
                 sums: Default::default(),
                 optimizer_steps: 0,
             };
-            (info, first_model::<B>(recipe, &config, device)?, None)
+            (
+                info,
+                first_model::<B>(recipe, &config, &tokenizer, device)?,
+                None,
+            )
         }
     };
     if !options.resume {
@@ -232,7 +242,7 @@ pub fn pretrain<B: TrainingBackend>(
         optimizer,
         metrics,
         device,
-    );
+    )?;
     run.carry_out(stop, progress)
 }
 
@@ -240,21 +250,23 @@ pub fn pretrain<B: TrainingBackend>(
 fn first_model<B: TrainingBackend>(
     recipe: &Recipe,
     config: &AlbertConfig,
+    tokenizer: &Tokenizer,
     device: &B::Device,
 ) -> Result<AlbertForPreTraining<B>> {
     let Some(folder) = &recipe.start_from else {
         return Ok(AlbertForPreTraining::init(config, recipe.seed, device)?);
     };
     let checkpoint = Checkpoint::open(folder)?;
-    let shapes = |config: &AlbertConfig| -> Vec<(String, Vec<usize>)> {
-        config
-            .parameters()
-            .into_iter()
-            .map(|spec| (spec.name, spec.shape))
-            .collect()
-    };
-    if shapes(checkpoint.config()) != shapes(config) {
-        let message = format!("{} holds a model of another shape", folder.display());
+    let mut differences = model_differences(checkpoint.config(), config);
+    if let Some(file) = checkpoint.tokenizer_file() {
+        differences.extend(tokenizer_difference(&file, &recipe.tokenizer, tokenizer)?);
+    }
+    if !differences.is_empty() {
+        let message = format!(
+            "the model in {} is not the recipe's: {}",
+            folder.display(),
+            differences.join("; ")
+        );
         return Err(Error::field("start_from", message));
     }
     let weights = AlbertForPreTraining::<B>::load(&checkpoint, device)?.tensors();
@@ -263,6 +275,64 @@ fn first_model<B: TrainingBackend>(
         .map(|(name, _, values)| (name, values))
         .collect();
     Ok(AlbertForPreTraining::init(config, recipe.seed, device)?.with_tensors(weights)?)
+}
+
+/// What keeps the weights of a model `there` from meaning the same in the recipe's, by the fields
+/// of `config.json`.
+fn model_differences(there: &AlbertConfig, here: &AlbertConfig) -> Vec<String> {
+    let sizes = |config: &AlbertConfig| {
+        [
+            ("vocab_size", config.vocab_size),
+            ("embedding_size", config.embedding_size),
+            ("hidden_size", config.hidden_size),
+            ("intermediate_size", config.intermediate_size),
+            ("num_hidden_layers", config.num_hidden_layers),
+            ("num_hidden_groups", config.num_hidden_groups),
+            ("inner_group_num", config.inner_group_num),
+            ("num_attention_heads", config.num_attention_heads),
+            ("max_position_embeddings", config.max_position_embeddings),
+            ("type_vocab_size", config.type_vocab_size),
+        ]
+    };
+    let pairs = sizes(there).into_iter().zip(sizes(here));
+    let mut differences: Vec<String> = pairs
+        .filter(|(there, here)| there != here)
+        .map(|((field, there), (_, here))| format!("`{field}` is {there} there and {here} here"))
+        .collect();
+    if there.hidden_act != here.hidden_act {
+        let (there, here) = (there.hidden_act, here.hidden_act);
+        differences.push(format!("`hidden_act` is {there} there and {here} here"));
+    }
+    if differences.is_empty() && there.parameters() != here.parameters() {
+        differences.push("it has other tensors".into());
+    }
+    differences
+}
+
+/// How the tokenizer in `file`, a checkpoint's, differs from the recipe's. Other bytes with the
+/// same pieces in the same order are no difference: a run with a `spiece.model` saves a
+/// `tokenizer.json`.
+fn tokenizer_difference(
+    file: &Path,
+    recipe: &Path,
+    tokenizer: &Tokenizer,
+) -> Result<Option<String>> {
+    let (was, now) = (tokenizer_checksum(file)?, tokenizer_checksum(recipe)?);
+    if was == now {
+        return Ok(None);
+    }
+    let there = open_tokenizer(file)?;
+    let most = there.vocab_size().max(tokenizer.vocab_size()) as u32;
+    let differs = |id: &u32| there.id_to_piece(*id) != tokenizer.id_to_piece(*id);
+    Ok((0..most).find(differs).map(|id| {
+        let shown = |piece: Option<&str>| piece.map_or("none".into(), |piece| format!("`{piece}`"));
+        format!(
+            "the tokenizer (checksum {was:016x}, the recipe's {now:016x}): piece {id} is {} there \
+             and {} here",
+            shown(there.id_to_piece(id)),
+            shown(tokenizer.id_to_piece(id)),
+        )
+    }))
 }
 
 /// A new run takes an empty folder, or one where a run was stopped while it tokenised.
@@ -366,8 +436,7 @@ impl Text {
         let recipe = &options.recipe;
         let folder = options.output.join("training");
         let folder = options.cache.as_ref().unwrap_or(&folder);
-        let available = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = options.threads.unwrap_or(available);
+        let threads = options.threads.unwrap_or_else(available_threads);
         let mut report = |report| {
             progress.tokenising(&report);
             if stop.load(Ordering::Relaxed) {
@@ -447,7 +516,7 @@ impl Sources {
                 length,
                 short_share: self.recipe.data.short_share,
             },
-            masks: self.recipe.masking.rules(),
+            masks: Masks::Training(self.recipe.masking.rules()),
             rows: batch,
             seed: self.recipe.seed,
         }

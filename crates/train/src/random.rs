@@ -79,8 +79,6 @@ pub enum Purpose {
     Order = 3,
     /// One example: its split, its order, its masks.
     Example = 4,
-    /// Examples held out for evaluation.
-    Evaluation = 5,
 }
 
 /// An independent stream of random numbers for one `(seed, purpose, pass, index)`.

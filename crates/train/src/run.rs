@@ -2,20 +2,20 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
 use std::time::Instant;
 
+use albert_checkpoint::ParameterSpec;
 use albert_model::{AlbertForPreTraining, DropoutKey, NamedParameters, TrainingBackend};
 use burn::module::AutodiffModule;
 
-use crate::batches::{HostBatch, Position, prepare};
+use crate::batches::{HostBatch, Position, Prepared};
 use crate::curves;
 use crate::error::{Error, Result};
 use crate::evaluate::{DevSet, right, scalar, to_device};
 use crate::metrics::{DevScores, Metrics, Row, Sums};
 use crate::optim::{AdamW, AdamWConfig, Gradients, Lamb, LambConfig, Optimizer, OptimizerState};
 use crate::pretrain::{Outcome, Progress, Sources, StepReport};
-use crate::recipe::{OptimizerKind, OptimizerRecipe};
+use crate::recipe::{OptimizerKind, OptimizerRecipe, PASS_BITS};
 use crate::schedule::{Budget, Clock, rate};
 use crate::state::{self, RunInfo};
 
@@ -60,14 +60,14 @@ impl<B: TrainingBackend> Run<B> {
         optimizer_state: Option<OptimizerState>,
         metrics: Metrics,
         device: &B::Device,
-    ) -> Run<B> {
+    ) -> Result<Run<B>> {
         let mut optimizer = AnyOptimizer::new(&sources.recipe.optimizer);
         let precision = sources.recipe.precision.precision();
         let resumed = optimizer_state.is_some();
         if let Some(state) = optimizer_state {
-            optimizer.restore(state);
+            optimizer.restore(state, &model.parameters())?;
         }
-        Run {
+        Ok(Run {
             output: output.to_owned(),
             saved: resumed.then(|| (info.step, Instant::now())),
             dev: metrics.rows.iter().rev().find_map(|row| row.dev),
@@ -80,7 +80,7 @@ impl<B: TrainingBackend> Run<B> {
             device: device.clone(),
             since: Instant::now(),
             smooth: Smooth::default(),
-        }
+        })
     }
 
     /// Trains until the end of the recipe, or until `stop`.
@@ -138,9 +138,9 @@ impl<B: TrainingBackend> Run<B> {
         }
         let report = self.sources.recipe.report.clone();
         let dev_set = self.dev_set(stage)?;
-        let batches = prepare(self.sources.training(stage), self.info.position);
+        let mut batches = Prepared::new(self.sources.training(stage), self.info.position);
         while self.budget.stage(self.clock()) == Some(stage) {
-            if !self.step(&batches, stop, progress)? {
+            if !self.step(&mut batches, stop, progress)? {
                 return Ok(());
             }
             if self.info.step.is_multiple_of(report.evaluate_steps) {
@@ -161,7 +161,7 @@ impl<B: TrainingBackend> Run<B> {
     /// One optimiser step; false if `stop` came before it was whole, and nothing was changed.
     fn step(
         &mut self,
-        batches: &Receiver<HostBatch>,
+        batches: &mut Prepared,
         stop: &AtomicBool,
         progress: &mut dyn Progress,
     ) -> Result<bool> {
@@ -173,23 +173,24 @@ impl<B: TrainingBackend> Run<B> {
             if stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
-            let Ok(batch) = batches.recv() else {
+            let Some(batch) = batches.next().transpose()? else {
                 let message = "no document has two sentences, or one of four words or more";
                 return Err(Error::SmallCorpus {
                     message: message.into(),
                 });
             };
-            let forward_pass = self.info.step * passes as u64 + pass as u64;
+            // Stages accumulate different numbers of passes: the step and the pass by themselves.
+            let forward_pass = (self.info.step << PASS_BITS) | pass as u64;
             self.forward_backward(&batch, forward_pass, &mut gradients, &mut seen)?;
         }
-        let (gradients, norm) = gradients.take_clipped(optimizer.clip);
+        let (gradients, norm) = gradients.take_clipped(optimizer.clip)?;
         if !norm.is_finite() {
             return Err(self.not_finite("gradient norm", norm as f32, &seen));
         }
         let schedule = self.sources.recipe.schedule;
         let rate = rate(&optimizer, &schedule, &self.budget, self.clock());
         if let Some(model) = self.model.take() {
-            self.model = Some(self.optimizer.step(model, gradients, rate));
+            self.model = Some(self.optimizer.step(model, gradients, rate)?);
         }
 
         let now = Instant::now();
@@ -319,7 +320,7 @@ impl<B: TrainingBackend> Run<B> {
         let now = Instant::now();
         self.info.nanoseconds += (now - self.since).as_nanos() as u64;
         self.since = now;
-        let optimizer = self.optimizer.state();
+        let optimizer = self.optimizer.state()?;
         self.info.optimizer_steps = optimizer.steps;
         state::save(&self.output, &self.info, &model.tensors(), &optimizer)?;
         model.save(&self.output, self.sources.recipe.report.dtype.dtype(), &[])?;
@@ -438,24 +439,24 @@ impl<B: TrainingBackend> AnyOptimizer<B> {
         model: AlbertForPreTraining<B>,
         gradients: Gradients<B>,
         rate: f64,
-    ) -> AlbertForPreTraining<B> {
+    ) -> Result<AlbertForPreTraining<B>> {
         match self {
             AnyOptimizer::Lamb(lamb) => lamb.step(model, gradients, rate),
             AnyOptimizer::AdamW(adamw) => adamw.step(model, gradients, rate),
         }
     }
 
-    fn state(&self) -> OptimizerState {
+    fn state(&self) -> Result<OptimizerState> {
         match self {
             AnyOptimizer::Lamb(lamb) => lamb.state(),
             AnyOptimizer::AdamW(adamw) => adamw.state(),
         }
     }
 
-    fn restore(&mut self, state: OptimizerState) {
+    fn restore(&mut self, state: OptimizerState, parameters: &[ParameterSpec]) -> Result<()> {
         match self {
-            AnyOptimizer::Lamb(lamb) => lamb.restore(state),
-            AnyOptimizer::AdamW(adamw) => adamw.restore(state),
+            AnyOptimizer::Lamb(lamb) => lamb.restore(state, parameters),
+            AnyOptimizer::AdamW(adamw) => adamw.restore(state, parameters),
         }
     }
 }

@@ -4,10 +4,10 @@
 //! and, as the file's metadata, a JSON text with everything else. It is replaced by a rename:
 //! whenever the program or the machine stops, the last whole state is there.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use albert_checkpoint::write_atomic;
+use albert_checkpoint::{ParameterSpec, write_atomic};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 
@@ -56,7 +56,7 @@ const KEY: &str = "albert_training";
 #[derive(Debug)]
 pub(crate) struct Saved {
     pub info: RunInfo,
-    pub weights: Vec<(String, Vec<f32>)>,
+    pub weights: Vec<(String, Vec<usize>, Vec<f32>)>,
     pub optimizer: OptimizerState,
 }
 
@@ -147,13 +147,19 @@ pub(crate) fn load(output: &Path) -> Result<Saved> {
     let mut weights = Vec::new();
     let mut moments: BTreeMap<String, Moments> = BTreeMap::new();
     for (name, view) in tensors.tensors() {
+        if view.dtype() != Dtype::F32 {
+            let dtype = view.dtype();
+            return Err(failed(format!("holds `{name}` as {dtype:?}, not F32")));
+        }
         let values: Vec<f32> = view
             .data()
             .chunks_exact(4)
             .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
             .collect();
         match name.split_once('/') {
-            Some(("weight", name)) => weights.push((name.to_owned(), values)),
+            Some(("weight", name)) => {
+                weights.push((name.to_owned(), view.shape().to_vec(), values));
+            }
             Some(("first", name)) => moments.entry(name.to_owned()).or_default().first = values,
             Some(("second", name)) => moments.entry(name.to_owned()).or_default().second = values,
             _ => return Err(failed(format!("holds an unknown tensor `{name}`"))),
@@ -168,6 +174,42 @@ pub(crate) fn load(output: &Path) -> Result<Saved> {
         weights,
         optimizer,
     })
+}
+
+impl Saved {
+    /// Whether the weights and moments are those of a model with these parameters; `output` is
+    /// the run's folder, for the message.
+    ///
+    /// # Errors
+    /// [`Error::State`] naming the first tensor that is missing, has another shape or does not
+    /// belong to the model.
+    pub(crate) fn fits(&self, output: &Path, parameters: &[ParameterSpec]) -> Result<()> {
+        let failed = |message: String| Error::State {
+            path: path(output),
+            message,
+        };
+        let expected: HashMap<&str, &[usize]> = parameters
+            .iter()
+            .map(|parameter| (parameter.name.as_str(), parameter.shape.as_slice()))
+            .collect();
+        let mut found = HashSet::new();
+        for (name, shape, _) in &self.weights {
+            let Some(expected) = expected.get(name.as_str()) else {
+                return Err(failed(format!("holds `{name}`, which the model lacks")));
+            };
+            if shape != expected {
+                return Err(failed(format!(
+                    "holds `{name}` with shape {shape:?}, the model's is {expected:?}"
+                )));
+            }
+            found.insert(name.as_str());
+        }
+        if let Some(missing) = parameters.iter().find(|p| !found.contains(p.name.as_str())) {
+            return Err(failed(format!("lacks the weights of `{}`", missing.name)));
+        }
+        let moments = self.optimizer.fits(parameters);
+        moments.map_err(|error| failed(error.to_string()))
+    }
 }
 
 #[derive(Deserialize)]

@@ -1,6 +1,7 @@
 //! Whole runs on small text: they learn, resume to the bit, stop at what is not finite, and
 //! refuse what does not fit.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -10,6 +11,7 @@ use albert_text::{UnigramOptions, train_unigram};
 use albert_train::{
     DevScores, Error, Outcome, PretrainOptions, Progress, Recipe, StepReport, pretrain,
 };
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// A folder with a corpus of simple sentences and a tokenizer learned from it.
 struct Home(tempfile::TempDir);
@@ -263,6 +265,126 @@ fn what_does_not_fit_is_refused_when_resuming() {
     assert!(
         error.contains("state.safetensors") && error.contains("damaged"),
         "{error}"
+    );
+}
+
+/// Name, type, shape and bytes.
+type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
+
+/// Writes the state of a run again after `change` has had its tensors.
+fn change_state(path: &Path, change: impl FnOnce(&mut Tensors)) {
+    let bytes = std::fs::read(path).expect("the state");
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a header");
+    let tensors = SafeTensors::deserialize(&bytes).expect("tensors");
+    let mut tensors: BTreeMap<_, _> = tensors
+        .tensors()
+        .into_iter()
+        .map(|(name, view)| {
+            let (shape, data) = (view.shape().to_vec(), view.data().to_vec());
+            (name, (view.dtype(), shape, data))
+        })
+        .collect();
+    change(&mut tensors);
+    let views = tensors.iter().map(|(name, (dtype, shape, data))| {
+        let view = TensorView::new(*dtype, shape.clone(), data).expect("a tensor");
+        (name, view)
+    });
+    let bytes = safetensors::serialize(views, metadata.metadata().clone()).expect("a file");
+    std::fs::write(path, bytes).expect("the changed state");
+}
+
+#[test]
+fn a_state_whose_tensors_do_not_fit_is_refused() {
+    let home = Home::new();
+    let mut options = home.options("run", TWELVE_STEPS);
+    run(&options).expect("a finished run");
+    options.resume = true;
+    let path = options.output.join("training/state.safetensors");
+    let good = std::fs::read(&path).expect("the state");
+    let name = "albert.pooler.bias";
+    let refused = |change: &dyn Fn(&mut Tensors)| {
+        std::fs::write(&path, &good).expect("the good state");
+        change_state(&path, change);
+        let error = run(&options).expect_err("a state that does not fit");
+        assert!(matches!(error, Error::State { .. }), "{error}");
+        let message = error.to_string();
+        assert!(message.contains(name), "{message}");
+        message
+    };
+    for kind in ["weight", "first", "second"] {
+        let key = format!("{kind}/{name}");
+        refused(&|tensors| {
+            tensors.remove(&key).expect("the tensor");
+        });
+        refused(&|tensors| {
+            let (_, shape, data) = tensors.get_mut(&key).expect("the tensor");
+            shape[0] -= 1;
+            data.truncate(4 * shape[0]);
+        });
+        let message = refused(&|tensors| {
+            let (dtype, shape, _) = tensors.get_mut(&key).expect("the tensor");
+            *dtype = Dtype::F16;
+            shape[0] *= 2;
+        });
+        assert!(message.contains("F16"), "{message}");
+    }
+    refused(&|tensors| {
+        tensors.remove(&format!("first/{name}"));
+        tensors.remove(&format!("second/{name}"));
+    });
+    // Nothing else was wrong with it.
+    std::fs::write(&path, &good).expect("the good state");
+    run(&options).expect("a finished run");
+}
+
+#[test]
+fn weights_of_another_model_are_refused() {
+    let home = Home::new();
+    let first = home.options("first", &TWELVE_STEPS.replace("steps = 7", "steps = 1"));
+    run(&first).expect("a finished run");
+    let refused = |options: &PretrainOptions| {
+        let error = run(options).expect_err("another model");
+        let message = error.to_string();
+        assert!(message.contains("start_from"), "{message}");
+        message
+    };
+    let mut next = home.options("next", TWELVE_STEPS);
+    next.recipe.start_from = Some(first.output.clone());
+    next.recipe.model.num_hidden_layers = Some(7);
+    next.recipe.model.num_attention_heads = Some(1);
+    next.recipe.model.hidden_act = Some("relu".into());
+    let message = refused(&next);
+    for part in [
+        "`num_hidden_layers` is ",
+        " and 7 here",
+        "`num_attention_heads` is ",
+        " and 1 here",
+        "`hidden_act` is gelu_new there and relu here",
+    ] {
+        assert!(message.contains(part), "{part}: {message}");
+    }
+
+    // As many pieces of another text: ids would change their meaning.
+    let text: Vec<String> = documents()
+        .iter()
+        .map(|text| text.replace('h', "z").replace('o', "q"))
+        .collect();
+    let options = UnigramOptions {
+        vocab_size: 56,
+        ..UnigramOptions::default()
+    };
+    let other = home.path("other");
+    std::fs::create_dir(&other).expect("a folder");
+    let tokenizer = train_unigram(text.into_iter(), &options, &mut |_| {}).expect("a tokenizer");
+    tokenizer.save(&other).expect("a saved tokenizer");
+    let mut next = home.options("next", TWELVE_STEPS);
+    next.output = home.path("after");
+    next.recipe.start_from = Some(first.output);
+    next.recipe.tokenizer = other;
+    let message = refused(&next);
+    assert!(
+        message.contains("the tokenizer (checksum ") && message.contains(": piece "),
+        "{message}"
     );
 }
 

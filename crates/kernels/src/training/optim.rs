@@ -40,8 +40,13 @@ pub fn scale(values: &mut [f32], factor: f32) {
 pub struct LambFactors {
     /// Decay of the first moment.
     pub beta_1: f32,
+    /// The gradient's part in the first moment: `1 - beta_1`, subtracted in 64 bits.
+    pub rest_1: f32,
     /// Decay of the second moment.
     pub beta_2: f32,
+    /// The squared gradient's part in the second moment: `1 - beta_2`, subtracted in 64 bits; in
+    /// 32 bits, 0.999 would leave a thousandth that is off by a hundred-thousandth of itself.
+    pub rest_2: f32,
     /// Added to the root of the second moment.
     pub epsilon: f32,
     /// Share of the weight added to the update.
@@ -61,7 +66,13 @@ pub fn lamb(
     first: &mut [f32],
     second: &mut [f32],
 ) {
-    let LambFactors { beta_1, beta_2, .. } = factors;
+    let LambFactors {
+        beta_1,
+        rest_1,
+        beta_2,
+        rest_2,
+        ..
+    } = factors;
     let blocks = weight
         .par_chunks(BLOCK)
         .zip(gradient.par_chunks_mut(BLOCK))
@@ -71,8 +82,8 @@ pub fn lamb(
         .map(|(((weight, gradient), first), second)| {
             let values = weight.iter().zip(&mut *gradient).zip(first).zip(second);
             for (((w, g), m), v) in values {
-                *m = beta_1 * *m + (1.0 - beta_1) * *g;
-                *v = beta_2 * *v + (1.0 - beta_2) * *g * *g;
+                *m = beta_1 * *m + rest_1 * *g;
+                *v = beta_2 * *v + rest_2 * *g * *g;
                 *g = *m / (v.sqrt() + factors.epsilon) + factors.weight_decay * w;
             }
             if factors.adapted {
@@ -103,8 +114,13 @@ pub fn lamb(
 pub struct AdamWFactors {
     /// Decay of the first moment.
     pub beta_1: f32,
+    /// The gradient's part in the first moment: `1 - beta_1`, subtracted in 64 bits.
+    pub rest_1: f32,
     /// Decay of the second moment.
     pub beta_2: f32,
+    /// The squared gradient's part in the second moment: `1 - beta_2`, subtracted in 64 bits; in
+    /// 32 bits, 0.999 would leave a thousandth that is off by a hundred-thousandth of itself.
+    pub rest_2: f32,
     /// Added to the root of the corrected second moment.
     pub epsilon: f32,
     /// What is left of the weight after decay: `1 - learning rate * weight decay`.
@@ -124,7 +140,13 @@ pub fn adamw(
     first: &mut [f32],
     second: &mut [f32],
 ) {
-    let AdamWFactors { beta_1, beta_2, .. } = factors;
+    let AdamWFactors {
+        beta_1,
+        rest_1,
+        beta_2,
+        rest_2,
+        ..
+    } = factors;
     let blocks = weight
         .par_chunks_mut(BLOCK)
         .zip(gradient.par_chunks(BLOCK))
@@ -133,8 +155,8 @@ pub fn adamw(
     blocks.for_each(|(((weight, gradient), first), second)| {
         let values = weight.iter_mut().zip(gradient).zip(first).zip(second);
         for (((w, g), m), v) in values {
-            *m = beta_1 * *m + (1.0 - beta_1) * g;
-            *v = beta_2 * *v + (1.0 - beta_2) * g * g;
+            *m = beta_1 * *m + rest_1 * g;
+            *v = beta_2 * *v + rest_2 * g * g;
             let root = v.sqrt() / factors.root_correction + factors.epsilon;
             *w = factors.keep * *w - factors.step_size * *m / root;
         }

@@ -1,11 +1,13 @@
 //! AdamW (Loshchilov and Hutter 2017): bias-corrected, with decay beside the gradient.
 
+use albert_checkpoint::ParameterSpec;
 use albert_kernels::training::optim::{self, AdamWFactors};
 use albert_model::{NamedParameters, TrainingBackend};
 use burn::module::AutodiffModule;
 
 use super::state::{Memory, OptimizerState, Slot};
 use super::{Gradients, Optimizer, is_excluded};
+use crate::error::Result;
 
 /// The constants of AdamW; the defaults are those of PyTorch.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,7 +52,7 @@ impl<B: TrainingBackend> AdamW<B> {
 }
 
 impl<B: TrainingBackend> Optimizer<B> for AdamW<B> {
-    fn step<M>(&mut self, model: M, gradients: Gradients<B>, learning_rate: f64) -> M
+    fn step<M>(&mut self, model: M, gradients: Gradients<B>, learning_rate: f64) -> Result<M>
     where
         M: AutodiffModule<B> + NamedParameters<B>,
     {
@@ -68,13 +70,15 @@ impl<B: TrainingBackend> Optimizer<B> for AdamW<B> {
             if B::HOST {
                 let factors = AdamWFactors {
                     beta_1: config.beta_1 as f32,
+                    rest_1: (1.0 - config.beta_1) as f32,
                     beta_2: config.beta_2 as f32,
+                    rest_2: (1.0 - config.beta_2) as f32,
                     epsilon: config.epsilon as f32,
                     keep: keep as f32,
                     step_size: (learning_rate / correction_1) as f32,
                     root_correction: correction_2.sqrt() as f32,
                 };
-                return slot.on_slices(|weight, gradient, first, second| {
+                return slot.on_slices(name, |weight, gradient, first, second| {
                     optim::adamw(factors, weight, gradient, first, second);
                 });
             }
@@ -84,20 +88,20 @@ impl<B: TrainingBackend> Optimizer<B> for AdamW<B> {
             let second = slot.second * config.beta_2 + square;
             let root = second.clone().sqrt() / correction_2.sqrt() + config.epsilon;
             let update = first.clone() / root * (learning_rate / correction_1);
-            Slot {
+            Ok(Slot {
                 weight: slot.weight * keep - update,
                 gradient,
                 first,
                 second,
-            }
+            })
         })
     }
 
-    fn state(&self) -> OptimizerState {
+    fn state(&self) -> Result<OptimizerState> {
         self.memory.state()
     }
 
-    fn restore(&mut self, state: OptimizerState) {
-        self.memory.restore(state);
+    fn restore(&mut self, state: OptimizerState, parameters: &[ParameterSpec]) -> Result<()> {
+        self.memory.restore(state, parameters)
     }
 }

@@ -7,7 +7,8 @@ use albert_model::{NamedParameters, TrainingBackend, parameter_id};
 use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorPrimitive};
 
-use super::state::{Flat, with_slice};
+use super::state::{Flat, map_slice, values};
+use crate::error::Result;
 
 /// The sum of the gradients of some forward passes, flat, by the parameters' names.
 #[derive(Debug)]
@@ -56,46 +57,54 @@ impl<B: TrainingBackend> Gradients<B> {
     ///
     /// Afterwards there are no gradients here. The norm is the one before clipping; if it is not
     /// finite, the gradients are returned as they are.
-    pub fn take_clipped(&mut self, limit: f64) -> (Self, f64) {
+    ///
+    /// # Errors
+    /// A gradient's values cannot be read.
+    pub fn take_clipped(&mut self, limit: f64) -> Result<(Self, f64)> {
         let mut taken = std::mem::take(self);
         let passes = taken.passes.max(1) as f64;
-        let norm = taken.norm() / passes;
+        let norm = taken.norm()? / passes;
         let clip = if norm.is_finite() && norm > limit {
             limit / norm
         } else {
             1.0
         };
-        taken.scale(clip / passes);
+        taken.scale(clip / passes)?;
         taken.passes = 1;
-        (taken, norm)
+        Ok((taken, norm))
     }
 
     /// The norm over all parameters; sums run in a fixed order.
-    pub fn norm(&self) -> f64 {
-        let squares = self.by_name.values().map(|gradient| {
-            if B::HOST {
-                with_slice::<B, _>(gradient, square_sum)
+    ///
+    /// # Errors
+    /// A gradient's values cannot be read.
+    pub fn norm(&self) -> Result<f64> {
+        let squares = self.by_name.iter().map(|(name, gradient)| {
+            Ok(if B::HOST {
+                square_sum(&values::<B>(name, gradient.clone())?)
             } else {
                 let sum = gradient.clone().square().sum();
                 sum.into_data().iter::<f64>().sum()
-            }
+            })
         });
-        squares.sum::<f64>().sqrt()
+        Ok(squares.sum::<Result<f64>>()?.sqrt())
     }
 
-    fn scale(&mut self, factor: f64) {
+    fn scale(&mut self, factor: f64) -> Result<()> {
         if factor == 1.0 {
-            return;
+            return Ok(());
         }
-        let scaled = |gradient: Flat<B>| {
-            if B::HOST {
-                super::state::map_slice::<B>(gradient, |values| scale(values, factor as f32))
+        let scaled = |(name, gradient): (String, Flat<B>)| {
+            let gradient = if B::HOST {
+                map_slice::<B>(&name, gradient, |values| scale(values, factor as f32))?
             } else {
                 gradient * factor
-            }
+            };
+            Ok((name, gradient))
         };
         let by_name = std::mem::take(&mut self.by_name).into_iter();
-        self.by_name = by_name.map(|(name, g)| (name, scaled(g))).collect();
+        self.by_name = by_name.map(scaled).collect::<Result<_>>()?;
+        Ok(())
     }
 
     /// The values of the gradient of parameter `name`, for reports and tests.

@@ -1,5 +1,6 @@
 //! LAMB (You et al. 2019) as Google's ALBERT code has it: without bias correction.
 
+use albert_checkpoint::ParameterSpec;
 use albert_kernels::training::optim::{self, LambFactors};
 use albert_model::{NamedParameters, TrainingBackend};
 use burn::module::AutodiffModule;
@@ -7,6 +8,7 @@ use burn::tensor::Tensor;
 
 use super::state::{Flat, Memory, OptimizerState, Slot};
 use super::{Gradients, Optimizer, is_excluded};
+use crate::error::Result;
 
 /// The constants of LAMB; the defaults are Google's.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -50,7 +52,7 @@ impl<B: TrainingBackend> Lamb<B> {
 }
 
 impl<B: TrainingBackend> Optimizer<B> for Lamb<B> {
-    fn step<M>(&mut self, model: M, gradients: Gradients<B>, learning_rate: f64) -> M
+    fn step<M>(&mut self, model: M, gradients: Gradients<B>, learning_rate: f64) -> Result<M>
     where
         M: AutodiffModule<B> + NamedParameters<B>,
     {
@@ -61,27 +63,29 @@ impl<B: TrainingBackend> Optimizer<B> for Lamb<B> {
             if B::HOST {
                 let factors = LambFactors {
                     beta_1: config.beta_1 as f32,
+                    rest_1: (1.0 - config.beta_1) as f32,
                     beta_2: config.beta_2 as f32,
+                    rest_2: (1.0 - config.beta_2) as f32,
                     epsilon: config.epsilon as f32,
                     weight_decay: decay as f32,
                     learning_rate: learning_rate as f32,
                     adapted,
                 };
-                slot.on_slices(|weight, gradient, first, second| {
+                slot.on_slices(name, |weight, gradient, first, second| {
                     optim::lamb(factors, weight, gradient, first, second);
                 })
             } else {
-                on_device(config, decay, learning_rate, adapted, slot)
+                Ok(on_device(config, decay, learning_rate, adapted, slot))
             }
         })
     }
 
-    fn state(&self) -> OptimizerState {
+    fn state(&self) -> Result<OptimizerState> {
         self.memory.state()
     }
 
-    fn restore(&mut self, state: OptimizerState) {
-        self.memory.restore(state);
+    fn restore(&mut self, state: OptimizerState, parameters: &[ParameterSpec]) -> Result<()> {
+        self.memory.restore(state, parameters)
     }
 }
 
