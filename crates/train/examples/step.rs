@@ -11,79 +11,13 @@ use std::error::Error;
 use std::io::BufRead;
 use std::time::Instant;
 
-use albert_checkpoint::AlbertConfig;
-use albert_model::{AlbertForPreTraining, Cpu, Precision, PretrainBatch};
-use albert_train::optim::{AdamW, AdamWConfig, Gradients, Optimizer};
-use albert_train::random::{Random, SplitMix64};
+use albert_model::Precision;
+use albert_train::random::SplitMix64;
 
-/// A model and its optimiser between steps.
-struct Trained {
-    config: AlbertConfig,
-    model: AlbertForPreTraining<Cpu>,
-    optimizer: AdamW<Cpu>,
-}
+#[path = "../benches/common/mod.rs"]
+mod common;
 
-impl Trained {
-    fn new(preset: &str) -> Result<Self, Box<dyn Error>> {
-        let config = AlbertConfig::preset(preset).ok_or("no such preset")?;
-        let model = AlbertForPreTraining::<Cpu>::init(&config, 0, &Default::default())?;
-        Ok(Self {
-            config,
-            model,
-            optimizer: AdamW::new(AdamWConfig::default()),
-        })
-    }
-
-    /// One step on fresh random ids with 15% of the positions masked; milliseconds.
-    fn step(
-        self,
-        (rows, length): (usize, usize),
-        precision: Precision,
-        random: &mut SplitMix64,
-    ) -> Result<(Self, f64), Box<dyn Error>> {
-        let Self {
-            config,
-            model,
-            mut optimizer,
-        } = self;
-        let mut draw = |below: usize| random.below(below);
-        let mut ids = || 5 + draw(config.vocab_size - 5) as u32;
-        let rows_of_ids: Vec<Vec<u32>> = (0..rows)
-            .map(|_| (0..length).map(|_| ids()).collect())
-            .collect();
-        let masked: Vec<(usize, usize, u32)> = (0..rows * length * 15 / 100)
-            .map(|i| {
-                (
-                    i % rows,
-                    (i / rows) * 6 % length,
-                    rows_of_ids[i % rows][(i / rows) * 6 % length],
-                )
-            })
-            .collect();
-        let types = vec![vec![0; length]; rows];
-        let order: Vec<u32> = (0..rows).map(|_| draw(2) as u32).collect();
-
-        let start = Instant::now();
-        let model = model.with_precision(precision);
-        let batch =
-            PretrainBatch::from_rows(&rows_of_ids, &types, &masked, &order, &Default::default())?;
-        let output = model.forward(&batch, None)?;
-        let mut sum = Gradients::new();
-        sum.add(&model, output.loss.backward());
-        drop(output);
-        let (mean, _norm) = sum.take_clipped(1.0);
-        let model = optimizer.step(model, mean, 1e-5);
-        let took = 1e3 * start.elapsed().as_secs_f64();
-        Ok((
-            Self {
-                config,
-                model,
-                optimizer,
-            },
-            took,
-        ))
-    }
-}
+use common::{Rows, Trained};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut models: HashMap<String, Trained> = HashMap::new();
@@ -95,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let &[preset, rows, length, precision, steps] = fields.as_slice() else {
             return Err("a line is PRESET ROWS LENGTH PRECISION STEPS".into());
         };
-        let shape = (rows.parse()?, length.parse()?);
+        let (rows, length) = (rows.parse()?, length.parse()?);
         let precision = match precision {
             "f32" => Precision::F32,
             "bf16" => Precision::Bf16,
@@ -107,9 +41,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         let mut times = Vec::new();
         for _ in 0..steps.parse::<usize>()? {
-            let (next, took) = trained.step(shape, precision, &mut random)?;
-            times.push(format!("{took:.3}"));
-            trained = next;
+            let drawn = Rows::draw(trained.config.vocab_size, rows, length, &mut random);
+            let start = Instant::now();
+            trained.step(&drawn, precision)?;
+            times.push(format!("{:.3}", 1e3 * start.elapsed().as_secs_f64()));
         }
         models.insert(preset.to_owned(), trained);
         println!("{}", times.join(" "));
