@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
 /// ALBERT, a Lite BERT: raw text to a trained model, a trained model to answers.
@@ -37,6 +38,9 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Train a vocabulary
     #[cfg(feature = "train")]
+    #[command(
+        after_help = "Example:\n  albert tokenizer train --corpus book.txt --output my-vocabulary"
+    )]
     Tokenizer {
         #[command(subcommand)]
         command: TokenizerCommand,
@@ -53,7 +57,7 @@ pub enum Command {
 #[derive(Args, Clone)]
 pub struct ModelArgs {
     /// A checkpoint folder, or the name of a model that ships; without it, `mini`
-    #[arg(long, value_name = "DIR|NAME")]
+    #[arg(long, value_name = "DIR|NAME", value_parser = NonEmptyStringValueParser::new())]
     pub model: Option<String>,
     /// Threads; without it, what affinity and cgroup allow
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
@@ -171,6 +175,9 @@ pub struct EncodeArgs {
     /// The safetensors file to write
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
+    /// Read special pieces typed in the text, such as [MASK], as plain text
+    #[arg(long)]
+    pub plain: bool,
     /// Also write every layer's hidden states as hidden_states.LAYER.ROW
     #[arg(long)]
     pub hidden_states: bool,
@@ -183,7 +190,7 @@ pub struct EncodeArgs {
 #[command(after_help = "Example:\n  albert inspect models/mini")]
 pub struct InspectArgs {
     /// A checkpoint folder, or the name of a model that ships
-    #[arg(value_name = "DIR|NAME")]
+    #[arg(value_name = "DIR|NAME", value_parser = NonEmptyStringValueParser::new())]
     pub model: String,
     /// Print JSON
     #[arg(long)]

@@ -6,7 +6,6 @@
 mod args;
 mod commands;
 mod output;
-#[cfg(feature = "train")]
 mod progress;
 mod rows;
 
@@ -21,7 +20,7 @@ fn main() -> ExitCode {
         // The reader of our output has gone (`albert ... | head`): nothing is wrong.
         Err(error) if output::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", output::chain(&error));
+            output::note(&format!("error: {}", output::chain(&error)));
             ExitCode::FAILURE
         }
     }

@@ -16,6 +16,11 @@ pub fn line(text: &str) -> Result<()> {
     Ok(())
 }
 
+/// Prints one line to the standard error. That nobody reads it is no reason to stop.
+pub fn note(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 /// Prints a value as one line of JSON.
 pub fn json(value: &impl Serialize) -> Result<()> {
     line(&serde_json::to_string(value)?)

@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use console::Term;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::output;
+
 /// Between two plain lines where there is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(10);
 
@@ -35,12 +37,12 @@ impl Living {
             self.bar.tick();
         } else if self.last.is_none_or(|last| last.elapsed() >= PLAIN_EVERY) {
             self.last = Some(Instant::now());
-            eprintln!("{message}");
+            output::note(message);
         }
     }
 
     fn note(&self, message: &str) {
-        self.bar.suspend(|| eprintln!("{message}"));
+        self.bar.suspend(|| output::note(message));
     }
 }
 
@@ -70,8 +72,10 @@ impl Steps {
 }
 
 /// Work whose end is known: a bar over a thousand parts.
+#[cfg(feature = "train")]
 pub struct Run(Living);
 
+#[cfg(feature = "train")]
 impl Run {
     /// An empty bar.
     pub fn new() -> Self {
@@ -96,6 +100,7 @@ impl Run {
 }
 
 /// Seconds as a person says them.
+#[cfg(feature = "train")]
 pub fn duration(seconds: f64) -> String {
     if !seconds.is_finite() {
         return "unknown".to_owned();
@@ -108,7 +113,7 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "train"))]
 mod tests {
     use super::duration;
 

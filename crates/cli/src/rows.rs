@@ -1,40 +1,42 @@
-//! Rows of text or ids from a JSONL file, with errors that name the file and the line.
+//! Rows of a JSONL file, with errors that name the file and the line.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
-/// What one line asks for.
-pub enum Row {
-    /// `{"text"}` or `{"text", "text_pair"}`.
-    Text { text: String, pair: Option<String> },
-    /// `{"input_ids"}` or `{"input_ids", "token_type_ids"}`.
-    Ids {
-        ids: Vec<u32>,
-        type_ids: Option<Vec<u32>>,
-    },
-}
-
+/// `{"text"}` or `{"text", "text_pair"}`; further keys are ignored.
 #[derive(Deserialize)]
-struct Line {
-    text: Option<String>,
-    text_pair: Option<String>,
-    input_ids: Option<Vec<u32>>,
-    token_type_ids: Option<Vec<u32>>,
+pub struct TextRow {
+    pub text: String,
+    pub text_pair: Option<String>,
 }
 
-/// The rows of a file, one a line; blank lines are an error, as a row has no number then.
-pub struct Rows {
+/// A row of text, or `{"input_ids"}` with or without `"token_type_ids"`; further keys are ignored.
+#[derive(Deserialize)]
+#[serde(untagged)]
+pub enum AnyRow {
+    Ids {
+        input_ids: Vec<u32>,
+        token_type_ids: Option<Vec<u32>>,
+    },
+    Text(TextRow),
+}
+
+/// The rows of a file, one a line.
+pub struct Rows<T> {
     path: PathBuf,
     reader: Box<dyn BufRead>,
     line: usize,
     buffer: Vec<u8>,
+    row: PhantomData<T>,
 }
 
-impl Rows {
+impl<T: DeserializeOwned> Rows<T> {
     /// Opens a file, or the standard input for `-`.
     pub fn open(path: &Path) -> Result<Self> {
         let reader: Box<dyn BufRead> = if path.as_os_str() == "-" {
@@ -43,11 +45,13 @@ impl Rows {
             let file = File::open(path).with_context(|| path.display().to_string())?;
             Box::new(BufReader::new(file))
         };
+        let (path, buffer) = (path.to_owned(), Vec::new());
         Ok(Self {
-            path: path.to_owned(),
+            path,
             reader,
             line: 0,
-            buffer: Vec::new(),
+            buffer,
+            row: PhantomData,
         })
     }
 
@@ -56,43 +60,42 @@ impl Rows {
         format!("{}, line {}", self.path.display(), self.line)
     }
 
-    fn read(&mut self) -> Result<Option<Row>> {
+    fn read(&mut self) -> Result<Option<T>> {
         self.buffer.clear();
         self.line += 1;
         if self.reader.read_until(b'\n', &mut self.buffer)? == 0 {
             return Ok(None);
         }
-        let text = std::str::from_utf8(&self.buffer).context("not UTF-8")?;
-        let line: Line = serde_json::from_str(text.trim_end_matches(['\n', '\r']))?;
-        match line {
-            Line {
-                text: Some(text),
-                input_ids: None,
-                token_type_ids: None,
-                text_pair,
-            } => Ok(Some(Row::Text {
-                text,
-                pair: text_pair,
-            })),
-            Line {
-                input_ids: Some(ids),
-                text: None,
-                text_pair: None,
-                token_type_ids,
-            } => Ok(Some(Row::Ids {
-                ids,
-                type_ids: token_type_ids,
-            })),
-            _ => bail!(
-                "a row is {{\"text\"}}, {{\"text\", \"text_pair\"}} or \
-                 {{\"input_ids\", \"token_type_ids\"?}}"
-            ),
+        let text = std::str::from_utf8(&self.buffer)
+            .context("not UTF-8")?
+            .trim();
+        if text.is_empty() {
+            bail!("a blank line is no row");
         }
+        serde_json::from_str(text)
+            .map(Some)
+            .map_err(|error| row_error(&error))
     }
 }
 
-impl Iterator for Rows {
-    type Item = Result<Row>;
+/// What is wrong with a row, without the line that the parser counts from the row's own begin.
+fn row_error(error: &serde_json::Error) -> anyhow::Error {
+    let text = error.to_string();
+    let problem = text.split(" at line ").next().unwrap_or(&text);
+    if problem.starts_with("data did not match") {
+        return anyhow!(
+            "a row is {{\"text\"}}, {{\"text\", \"text_pair\"}} or \
+             {{\"input_ids\", \"token_type_ids\"?}} with ids from 0 on"
+        );
+    }
+    match error.column() {
+        0 => anyhow!("{problem}"),
+        column => anyhow!("column {column}: {problem}"),
+    }
+}
+
+impl<T: DeserializeOwned> Iterator for Rows<T> {
+    type Item = Result<T>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let row = self.read().with_context(|| self.place());

@@ -32,8 +32,10 @@ impl Engine {
     /// Reads the weights, widens f16 and bf16 to f32 and packs each distinct layer once.
     ///
     /// # Errors
-    /// If a tensor is missing or the threads cannot be started.
+    /// If a tensor is missing or has a number that is not finite (every answer would be one), or
+    /// the threads cannot be started.
     pub fn load(checkpoint: &Checkpoint, options: EngineOptions) -> Result<Self> {
+        checkpoint.check_finite()?;
         let pool = ThreadPool::new(options.threads)?;
         let model = pool.install(|| Model::load(checkpoint))?;
         Ok(Engine {

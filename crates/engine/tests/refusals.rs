@@ -50,7 +50,10 @@ fn rows_too_long_or_empty_or_uneven() {
     batch.push(&[2, 3], None).unwrap();
     assert!(matches!(
         batch.push(&[], None),
-        Err(Error::Row { row: 1, source: RowError::Empty })
+        Err(Error::Row {
+            row: 1,
+            source: RowError::Empty
+        })
     ));
     let error = batch.push(&[2, 3], Some(&[0])).unwrap_err().to_string();
     assert_eq!(error, "row 1: the row has 2 ids but 1 type ids");

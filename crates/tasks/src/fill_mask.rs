@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::{Error, Result};
 
 /// The most rows sent through the engine at once; bounds memory for long lists of texts.
-const ROWS_AT_ONCE: usize = 32;
+const ROWS_AT_ONCE: usize = 8;
 
 /// Fills every `[MASK]` of a text with the pieces that the model finds likeliest.
 pub struct FillMask {
@@ -76,7 +76,8 @@ impl FillMask {
 
     /// The `top` likeliest pieces for every `[MASK]` of every text.
     ///
-    /// Answers equal transformers' `fill-mask` pipeline on the same folder.
+    /// A text that fits is `[CLS] text [SEP]`, and answers equal those of transformers'
+    /// `fill-mask` pipeline on the same folder.
     ///
     /// # Errors
     /// [`Error::NoMask`] for a text without `[MASK]`.
@@ -101,48 +102,76 @@ impl FillMask {
             };
             let outputs = self.engine.forward(&batch, &what)?;
             let logits = outputs.masked_lm_logits.unwrap_or_default();
-            let masks =
-                chunk.iter().flat_map(|window| window.masks.iter().map(|mask| (window.text, mask.1)));
+            let masks = chunk
+                .iter()
+                .flat_map(|window| window.masks.iter().map(|mask| (window.text, mask.1)));
             for ((text, offsets), row) in masks.zip(logits.chunks(self.engine.config().vocab_size))
             {
                 let candidates = self.candidates(row, top);
-                answers[text].masks.push(MaskFill { offsets, candidates });
+                answers[text].masks.push(MaskFill {
+                    offsets,
+                    candidates,
+                });
             }
         }
         Ok(answers)
     }
 
-    /// One window with all masks when the text fits, else one window around each mask.
+    /// One window with all masks when the text fits, else windows that overlap.
     fn windows(&self, row: usize, text: &str) -> Result<(Vec<Window>, bool)> {
         let specials = self.tokenizer.specials();
         let tokens = self.tokenizer.tokens(text, true)?;
-        let masks: Vec<usize> =
-            (0..tokens.ids.len()).filter(|&at| tokens.ids[at] == specials.mask).collect();
+        let masks: Vec<usize> = (0..tokens.ids.len())
+            .filter(|&at| tokens.ids[at] == specials.mask)
+            .collect();
+        let characters: Vec<char> = text.chars().collect();
         if masks.is_empty() {
-            return Err(Error::NoMask { row: row + 1, text: text.chars().take(60).collect() });
+            return Err(Error::NoMask {
+                row: row + 1,
+                text: text.chars().take(60).collect(),
+            });
         }
-        let room = self.engine.config().max_position_embeddings.saturating_sub(2).max(1);
+        let room = self
+            .engine
+            .config()
+            .max_position_embeddings
+            .saturating_sub(2)
+            .max(1);
         let fits = tokens.ids.len() <= room;
         let window = |start: usize, end: usize, masks: &[usize]| {
             let mut ids = vec![specials.cls];
             ids.extend_from_slice(&tokens.ids[start..end]);
             ids.push(specials.sep);
-            let masks = masks.iter().map(|&at| (at - start + 1, tokens.offsets[at])).collect();
-            Window { text: row, ids, masks }
-        };
-        let made = if fits {
-            vec![window(0, tokens.ids.len(), &masks)]
-        } else {
-            let last_start = tokens.ids.len() - room;
-            masks
+            let masks = masks
                 .iter()
-                .map(|&at| {
-                    let start = at.saturating_sub(room / 2).min(last_start);
-                    window(start, start + room, &[at])
-                })
-                .collect()
+                .map(|&at| (at - start + 1, trimmed(&characters, tokens.offsets[at])))
+                .collect();
+            Window {
+                text: row,
+                ids,
+                masks,
+            }
         };
-        Ok((made, !fits))
+        if fits {
+            return Ok((vec![window(0, tokens.ids.len(), &masks)], false));
+        }
+        // A window answers the masks in its middle half, so that each has at least a quarter of a
+        // window before and behind it, where the text has that much.
+        let last_start = tokens.ids.len() - room;
+        let mut made = Vec::new();
+        let mut rest = masks.as_slice();
+        while let Some(&first) = rest.first() {
+            let start = first.saturating_sub(room / 4).min(last_start);
+            let end = if start == last_start {
+                tokens.ids.len()
+            } else {
+                first + (room / 2).max(1)
+            };
+            let (here, later) = rest.split_at(rest.partition_point(|&at| at < end));
+            made.push(window(start, start + room, here));
+            rest = later;
+        }
+        Ok((made, true))
     }
 
     fn candidates(&self, logits: &[f32], top: usize) -> Vec<Candidate> {
@@ -161,11 +190,24 @@ impl FillMask {
             .into_iter()
             .map(|id| Candidate {
                 id: id as u32,
-                piece: self.tokenizer.id_to_piece(id as u32).unwrap_or_default().to_owned(),
+                piece: self
+                    .tokenizer
+                    .id_to_piece(id as u32)
+                    .unwrap_or_default()
+                    .to_owned(),
                 probability: (f64::from(logits[id] - maximum).exp() / total) as f32,
             })
             .collect()
     }
+}
+
+/// A span without the white space that a tokenizer may count to a mask.
+fn trimmed(characters: &[char], (start, end): (usize, usize)) -> (usize, usize) {
+    let inside = &characters[start..end];
+    let blank = |character: &&char| character.is_whitespace();
+    let before = inside.iter().take_while(blank).count();
+    let after = inside[before..].iter().rev().take_while(blank).count();
+    (start + before, end - after)
 }
 
 /// The rows end to end, and the masks' token indices in them.

@@ -14,14 +14,13 @@
 //!
 //! # Example
 //!
-//! ```no_run
+//! ```
 //! use albert_tasks::{FillMask, open};
 //!
-//! let (engine, tokenizer) = open("models/mini".as_ref(), Default::default())?;
+//! let (engine, tokenizer) = open("../../models/mini".as_ref(), Default::default())?;
 //! let fill = FillMask::new(engine, tokenizer)?;
-//! for answer in fill.fill(&["The capital of France is [MASK]."], 3)? {
-//!     println!("{:?}", answer.masks[0].candidates);
-//! }
+//! let answers = fill.fill(&["The capital of France is [MASK]."], 3)?;
+//! assert_eq!(answers[0].masks[0].candidates.len(), 3);
 //! # Ok::<(), albert_tasks::Error>(())
 //! ```
 

@@ -25,12 +25,16 @@ pub fn open(dir: &Path, options: EngineOptions) -> Result<(Arc<Engine>, Arc<Toke
 /// # Errors
 /// No tokenizer file, a broken one, or one with more pieces than `vocab_size`.
 pub fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Tokenizer> {
-    let file =
-        checkpoint.tokenizer_file().ok_or_else(|| Error::NoTokenizer(checkpoint.dir().into()))?;
-    let tokenizer = Tokenizer::from_file(&file)?;
+    if checkpoint.tokenizer_file().is_none() {
+        return Err(Error::NoTokenizer(checkpoint.dir().into()));
+    }
+    let tokenizer = Tokenizer::from_folder(checkpoint.dir())?;
     let model = checkpoint.config().vocab_size;
     if tokenizer.vocab_size() > model {
-        return Err(Error::Vocabulary { tokenizer: tokenizer.vocab_size(), model });
+        return Err(Error::Vocabulary {
+            tokenizer: tokenizer.vocab_size(),
+            model,
+        });
     }
     Ok(tokenizer)
 }

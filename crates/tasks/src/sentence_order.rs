@@ -42,7 +42,8 @@ impl SentenceOrder {
         }
     }
 
-    /// How likely `first` is to stand before `second`.
+    /// How likely `first` is to stand before `second`; special pieces typed in them are read as
+    /// plain text.
     ///
     /// # Errors
     /// [`Error::BlankText`] when one of the two has no pieces.
@@ -55,12 +56,17 @@ impl SentenceOrder {
         let options = EncodeOptions {
             max_length: Some(self.engine.config().max_position_embeddings),
             truncation: Truncation::LongestFirst,
+            parse_specials: false,
             ..EncodeOptions::default()
         };
         let encoding = self.tokenizer.encode_pair(first, second, &options)?;
         let mut batch = Batch::new();
         batch.push(&encoding.ids, Some(&encoding.type_ids))?;
-        let what = What { head: true, masked_lm_positions: Some(Vec::new()), ..What::default() };
+        let what = What {
+            head: true,
+            masked_lm_positions: Some(Vec::new()),
+            ..What::default()
+        };
         let outputs = self.engine.forward(&batch, &what)?;
         let logits = outputs.sentence_order_logits.unwrap_or_default();
         let margin = match logits.as_slice() {
@@ -68,6 +74,10 @@ impl SentenceOrder {
             _ => f32::NAN,
         };
         let swapped = 1.0 / (1.0 + (-margin).exp());
-        Ok(OrderJudgement { in_order: 1.0 - swapped, swapped, truncated: encoding.truncated })
+        Ok(OrderJudgement {
+            in_order: 1.0 - swapped,
+            swapped,
+            truncated: encoding.truncated,
+        })
     }
 }

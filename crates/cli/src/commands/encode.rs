@@ -1,6 +1,7 @@
 //! `albert encode`: rows in, transformers' output fields out, as safetensors.
 
 use std::ops::Range;
+use std::time::Instant;
 
 use albert_checkpoint::{Architecture, TensorWriter};
 use albert_engine::{Batch, Engine, Outputs, What};
@@ -11,7 +12,8 @@ use serde_json::json;
 
 use crate::args::EncodeArgs;
 use crate::output;
-use crate::rows::{Row, Rows};
+use crate::progress::Steps;
+use crate::rows::{AnyRow, Rows, TextRow};
 
 /// Tokens that go through the engine at once. Past some hundreds the products no longer grow
 /// faster with the batch; this bounds the logits of a full vocabulary to some 120 MB.
@@ -20,7 +22,7 @@ const TOKENS_AT_ONCE: usize = 1024;
 pub fn run(args: EncodeArgs) -> Result<()> {
     let (checkpoint, engine) = super::open_engine(&args.model)?;
     let mut tokenizer: Option<Tokenizer> = None;
-    let mut rows = Rows::open(&args.input)?;
+    let mut rows = Rows::<AnyRow>::open(&args.input)?;
     let mut writer = TensorWriter::create(&args.output)?;
     let what = What {
         hidden_states: args.hidden_states,
@@ -32,18 +34,23 @@ pub fn run(args: EncodeArgs) -> Result<()> {
     let options = EncodeOptions {
         max_length: Some(engine.config().max_position_embeddings),
         truncation: Truncation::LongestFirst,
+        parse_specials: !args.plain,
         ..EncodeOptions::default()
     };
     let (mut batch, mut done, mut truncated) = (Batch::new(), 0, 0);
+    let (mut steps, start) = (Steps::new(), Instant::now());
     while let Some(row) = rows.next() {
         let (ids, type_ids) = match row? {
-            Row::Ids { ids, type_ids } => (ids, type_ids),
-            Row::Text { text, pair } => {
+            AnyRow::Ids {
+                input_ids,
+                token_type_ids,
+            } => (input_ids, token_type_ids),
+            AnyRow::Text(TextRow { text, text_pair }) => {
                 let tokenizer = match &mut tokenizer {
                     Some(tokenizer) => tokenizer,
                     none => none.insert(tokenizer_of(&checkpoint)?),
                 };
-                let encoding = match pair {
+                let encoding = match text_pair {
                     None => tokenizer.encode(&text, &options),
                     Some(pair) => tokenizer.encode_pair(&text, &pair, &options),
                 }
@@ -51,7 +58,9 @@ pub fn run(args: EncodeArgs) -> Result<()> {
                 if encoding.truncated > 0 {
                     truncated += 1;
                     let (place, left_out) = (rows.place(), encoding.truncated);
-                    eprintln!("warning: {place}: too long, {left_out} pieces were left out");
+                    steps.note(&format!(
+                        "warning: {place}: too long, {left_out} pieces left out"
+                    ));
                 }
                 (encoding.ids, Some(encoding.type_ids))
             }
@@ -62,6 +71,8 @@ pub fn run(args: EncodeArgs) -> Result<()> {
         if batch.rows() > 0 && batch.tokens() + ids.len() > TOKENS_AT_ONCE {
             done += write(&engine, &batch, &what, done, &mut writer)?;
             batch = Batch::new();
+            let rate = done as f64 / start.elapsed().as_secs_f64();
+            steps.show(&format!("{done} rows encoded, {rate:.0} rows/s"));
         }
         batch
             .push(&ids, type_ids.as_deref())
@@ -71,6 +82,7 @@ pub fn run(args: EncodeArgs) -> Result<()> {
         done += write(&engine, &batch, &what, done, &mut writer)?;
     }
     writer.finish()?;
+    steps.finish();
     if args.json {
         return output::json(
             &json!({ "rows": done, "truncated": truncated, "output": args.output }),

@@ -19,12 +19,13 @@ use std::sync::Arc;
 
 use albert_checkpoint::{Checkpoint, find_model};
 use albert_engine::{Engine, EngineOptions};
-use albert_tasks::{open, text::Tokenizer};
+use albert_tasks::{text::Tokenizer, tokenizer_of};
 use anyhow::Result;
 
 #[cfg(feature = "train")]
 use crate::args::TokenizerCommand;
 use crate::args::{Cli, Command, ModelArgs, Precision};
+use crate::output;
 
 /// Runs what the user typed.
 pub fn run(cli: Cli) -> Result<()> {
@@ -57,13 +58,24 @@ fn engine_options(args: &ModelArgs) -> EngineOptions {
 
 /// The model and tokenizer that the flags name.
 fn open_model(args: &ModelArgs) -> Result<(Arc<Engine>, Arc<Tokenizer>)> {
-    let dir = find_model(args.model.as_deref())?;
-    Ok(open(&dir, engine_options(args))?)
+    let (checkpoint, engine) = open_engine(args)?;
+    Ok((Arc::new(engine), Arc::new(tokenizer_of(&checkpoint)?)))
 }
 
-/// The checkpoint that the flags name, and the engine over it.
+/// The checkpoint that the flags name, and the engine over it. What the folder holds beyond what
+/// is used is said once.
 fn open_engine(args: &ModelArgs) -> Result<(Checkpoint, Engine)> {
     let checkpoint = Checkpoint::open(&find_model(args.model.as_deref())?)?;
+    let dir = checkpoint.dir().display();
+    for text in checkpoint.notes() {
+        output::note(&format!("note: {dir}: {text}"));
+    }
+    if !checkpoint.unused().is_empty() {
+        output::note(&format!(
+            "note: {dir}: unused tensors: {}",
+            checkpoint.unused().join(", ")
+        ));
+    }
     let engine = Engine::load(&checkpoint, engine_options(args))?;
     Ok((checkpoint, engine))
 }

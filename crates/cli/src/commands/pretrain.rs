@@ -28,7 +28,7 @@ pub fn run(args: PretrainArgs) -> Result<()> {
             // A second Ctrl-C: the last checkpoint on disk is whole, so leaving at once is safe.
             std::process::exit(130);
         }
-        eprintln!("stopping: saving a checkpoint first (once more to leave at once)");
+        output::note("stopping: saving a checkpoint first (once more to leave at once)");
     })
     .context("cannot listen for Ctrl-C")?;
 

@@ -2,12 +2,12 @@
 
 use albert_checkpoint::find_model;
 use albert_tasks::text::{EncodeOptions, Encoding, Tokenizer, Truncation};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::args::TokenizeArgs;
 use crate::output;
-use crate::rows::{Row, Rows};
+use crate::rows::{Rows, TextRow};
 
 #[derive(Serialize)]
 struct Line<'a> {
@@ -35,36 +35,25 @@ pub fn run(args: TokenizeArgs) -> Result<()> {
         ..EncodeOptions::default()
     };
     for text in &args.texts {
-        print(&tokenizer, &tokenizer.encode(text, &options)?, args.json)?;
+        print(&tokenizer.encode(text, &options)?, args.json)?;
     }
     let Some(input) = &args.input else {
         return Ok(());
     };
-    let mut rows = Rows::open(input)?;
+    let mut rows = Rows::<TextRow>::open(input)?;
     while let Some(row) = rows.next() {
-        let encoding = match row? {
-            Row::Text { text, pair: None } => tokenizer.encode(&text, &options),
-            Row::Text {
-                text,
-                pair: Some(pair),
-            } => tokenizer.encode_pair(&text, &pair, &options),
-            Row::Ids { .. } => bail!("{}: a row to tokenize has \"text\"", rows.place()),
+        let TextRow { text, text_pair } = row?;
+        let encoding = match text_pair {
+            None => tokenizer.encode(&text, &options),
+            Some(pair) => tokenizer.encode_pair(&text, &pair, &options),
         };
-        print(
-            &tokenizer,
-            &encoding.with_context(|| rows.place())?,
-            args.json,
-        )?;
+        print(&encoding.with_context(|| rows.place())?, args.json)?;
     }
     Ok(())
 }
 
-fn print(tokenizer: &Tokenizer, encoding: &Encoding, json: bool) -> Result<()> {
-    let pieces: Vec<&str> = encoding
-        .ids
-        .iter()
-        .map(|&id| tokenizer.id_to_piece(id).unwrap_or("<unk>"))
-        .collect();
+fn print(encoding: &Encoding, json: bool) -> Result<()> {
+    let pieces = encoding.pieces();
     if json {
         return output::json(&Line {
             ids: &encoding.ids,

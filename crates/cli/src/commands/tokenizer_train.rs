@@ -1,6 +1,6 @@
 //! `albert tokenizer train`.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use albert_tasks::text::{TrainProgress, UnigramOptions, train_unigram};
 use albert_train::documents::Documents;
@@ -16,6 +16,8 @@ pub fn run(args: TokenizerTrainArgs) -> Result<()> {
     if target.exists() {
         bail!("{}: exists already; name another folder", target.display());
     }
+    // Before the work, so that a folder that cannot be written costs none.
+    std::fs::create_dir_all(&args.output).with_context(|| args.output.display().to_string())?;
     let options = UnigramOptions {
         vocab_size: args.vocab_size as usize,
         max_bytes: args.sample_mb as usize * 1_000_000,
@@ -23,6 +25,7 @@ pub fn run(args: TokenizerTrainArgs) -> Result<()> {
     };
     // The trainer takes plain texts; the first reading error ends them and is reported after.
     let failed = RefCell::new(None);
+    let dropped = Cell::new(0u64);
     let texts = args
         .corpus
         .iter()
@@ -40,7 +43,11 @@ pub fn run(args: TokenizerTrainArgs) -> Result<()> {
                 None
             }
         })
-        .filter(|document| !document.is_markup())
+        .filter(|document| {
+            let markup = document.is_markup();
+            dropped.set(dropped.get() + u64::from(markup));
+            !markup
+        })
         .flat_map(|document| document.paragraphs);
 
     let mut steps = Steps::new();
@@ -70,11 +77,12 @@ pub fn run(args: TokenizerTrainArgs) -> Result<()> {
         return Err(error.into());
     }
     let tokenizer = trained?;
-    std::fs::create_dir_all(&args.output).with_context(|| args.output.display().to_string())?;
     let path = tokenizer.save(&args.output)?;
     if args.json {
         let pieces = tokenizer.vocab_size();
-        return output::json(&json!({ "tokenizer": path, "vocab_size": pieces }));
+        return output::json(
+            &json!({ "tokenizer": path, "vocab_size": pieces, "dropped": dropped.get() }),
+        );
     }
     output::line(&format!(
         "{} pieces in {}",

@@ -242,3 +242,57 @@ fn a_task_without_its_head_is_refused() {
         &["vocab_size", "97"],
     );
 }
+
+#[test]
+fn weights_that_are_not_finite_are_named() {
+    let (_keep, dir) = spoilt("pretraining", |dir| {
+        let path = dir.join("model.safetensors");
+        let mut bytes = fs::read(&path).unwrap();
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&f32::NAN.to_le_bytes());
+        fs::write(path, bytes).unwrap();
+    });
+    names(&encode_error(&dir, ROW), &["not finite"]);
+}
+
+#[test]
+fn what_a_folder_holds_beyond_its_use_is_said() {
+    let (folder, dir) = spoilt("base", |dir| {
+        edit_config(
+            dir,
+            "{\n  \"architectures\"",
+            "{\n  \"my_new_gate\": 3,\n  \"architectures\"",
+        );
+    });
+    let rows = folder.path().join("rows.jsonl");
+    fs::write(&rows, ROW).unwrap();
+    let out = folder.path().join("out.safetensors");
+    let args = [
+        "encode",
+        "--model",
+        text(&dir),
+        "--input",
+        text(&rows),
+        "--output",
+        text(&out),
+    ];
+    let output = crate::common::albert(&args);
+    assert!(output.status.success());
+    names(&String::from_utf8(output.stderr).unwrap(), &["my_new_gate"]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_closed_error_output_is_no_panic() {
+    use std::process::Command;
+    let full = fs::OpenOptions::new()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_albert"))
+        .args(["inspect", "/no/such/folder"])
+        .stderr(full)
+        .status()
+        .unwrap();
+    assert_eq!(status.code(), Some(1));
+}
