@@ -16,7 +16,7 @@ pub struct UnigramOptions {
     pub vocab_size: usize,
     /// Chooses the sample where the corpus is larger than `max_bytes` (default: 0).
     pub seed: u64,
-    /// The most text to learn from, in bytes (default: 64 MiB). Of a larger corpus an even sample of
+    /// The most text to learn from, in bytes (default: 50,000,000). Of a larger corpus an even sample of
     /// this size is kept, so memory stays bounded; more text hardly changes a vocabulary.
     pub max_bytes: usize,
     /// The share of the characters that the alphabet must cover (default: 0.9999);
@@ -37,7 +37,7 @@ impl Default for UnigramOptions {
         Self {
             vocab_size: 16_000,
             seed: 0,
-            max_bytes: 64 << 20,
+            max_bytes: 50_000_000,
             character_coverage: 0.9999,
             max_piece_length: 16,
             seed_size: 400_000,
