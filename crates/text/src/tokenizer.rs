@@ -1,3 +1,6 @@
+//! The tokenizer itself, over the two kinds of files.
+
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -109,10 +112,11 @@ impl Tokenizer {
     /// `tokenizer.json` for one that was trained here. Returns the file's path. A `spiece.model` with
     /// rules other than ALBERT's gets its `tokenizer_config.json`.
     ///
-    /// The file gets a temporary name first, so that no half file is left behind.
+    /// The folder is created if it is missing. The file gets a temporary name first, so that no half file
+    /// takes the place of a whole one.
     ///
     /// # Errors
-    /// A folder that cannot be written to.
+    /// A folder that cannot be created or written to.
     pub fn save(&self, folder: impl AsRef<Path>) -> Result<PathBuf> {
         let folder = folder.as_ref();
         match &self.backend {
@@ -254,17 +258,28 @@ impl Tokenizer {
     }
 }
 
-/// Writes a file under a temporary name, then gives it its own.
+/// Writes a file under a random temporary name, synchronises it with the disk, then gives it its own
+/// name: a reader finds the old file or the new one, whole.
 fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<PathBuf> {
+    std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
     let path = folder.join(name);
-    let temporary = folder.join(format!(".{name}.{}.tmp", std::process::id()));
-    let written = std::fs::write(&temporary, bytes)
-        .and_then(|()| std::fs::File::open(&temporary)?.sync_all())
-        .and_then(|()| std::fs::rename(&temporary, &path));
-    if written.is_err() {
-        // The error of writing matters more than one of cleaning up after it.
-        let _ = std::fs::remove_file(&temporary);
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".albert-").suffix(".part");
+    #[cfg(unix)]
+    {
+        // The mode of an ordinary new file; the umask narrows it.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
-    written.map_err(Error::io(&path))?;
+    let mut file = builder.tempfile_in(folder).map_err(Error::io(&path))?;
+    file.write_all(bytes).map_err(Error::io(&path))?;
+    file.as_file().sync_all().map_err(Error::io(&path))?;
+    file.persist(&path)
+        .map_err(|refused| Error::io(&path)(refused.error))?;
+    // The rename itself lasts through a crash where the folder can be synchronised; some file systems
+    // cannot, and the file is in its place all the same.
+    if cfg!(unix) {
+        let _ = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+    }
     Ok(path)
 }

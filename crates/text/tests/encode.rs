@@ -278,10 +278,18 @@ fn folders_prefer_the_json_file_and_saving_keeps_the_form() {
     );
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
     assert_eq!(left.len(), 2, "no temporary file stays");
-    assert!(matches!(
-        shipped.save(folder.path().join("missing")),
-        Err(Error::Io { .. })
-    ));
+    let saved = shipped.save(folder.path().join("new/folder")).unwrap();
+    assert!(saved.starts_with(folder.path().join("new/folder")) && saved.is_file());
+    let error = shipped.save(&saved).unwrap_err();
+    assert!(matches!(error, Error::Io { .. }), "{error}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let plain = folder.path().join("plain");
+        std::fs::write(&plain, "").unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode();
+        assert_eq!(mode(&saved), mode(&plain));
+    }
 }
 
 #[test]
