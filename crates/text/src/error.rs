@@ -1,3 +1,5 @@
+//! What can go wrong, naming the file or the option.
+
 use std::path::{Path, PathBuf};
 
 /// What can go wrong between characters and ids.
@@ -47,14 +49,6 @@ pub enum Error {
         max_length: usize,
         /// Pieces that cannot be cut.
         needed: usize,
-    },
-    /// An id that the vocabulary lacks.
-    #[error("id {id} is outside the vocabulary of {vocab_size} pieces")]
-    UnknownId {
-        /// The id.
-        id: u32,
-        /// Pieces in the vocabulary.
-        vocab_size: usize,
     },
     /// The corpus for a vocabulary has no text.
     #[error("the corpus holds no text to learn a vocabulary from")]

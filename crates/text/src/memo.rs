@@ -1,3 +1,5 @@
+//! Words met before, and their pieces.
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{PoisonError, RwLock};

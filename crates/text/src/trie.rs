@@ -1,3 +1,5 @@
+//! Prefix trees: of the pieces of a model, and of the candidates of a training.
+
 /// The id of no piece and no node.
 const NONE: u32 = u32::MAX;
 

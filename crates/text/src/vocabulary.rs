@@ -1,3 +1,5 @@
+//! Pieces by id and ids by piece, and what is known of each.
+
 use std::collections::HashMap;
 use std::path::Path;
 

@@ -1,3 +1,5 @@
+//! The ways to segment a word: expected uses of pieces, and the best path.
+
 use crate::trie::Trie;
 
 /// Nats a letter that every path of a word is raised by, so that products of probabilities stay

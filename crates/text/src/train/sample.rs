@@ -1,3 +1,5 @@
+//! An even sample of a corpus that is too large to learn from whole.
+
 use std::collections::BinaryHeap;
 
 use super::TrainProgress;

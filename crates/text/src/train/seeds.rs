@@ -1,3 +1,5 @@
+//! The candidates that training starts from.
+
 use super::words::Corpus;
 
 /// Collects candidates: every letter, and of the substrings of words those that occur most often

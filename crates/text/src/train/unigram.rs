@@ -1,3 +1,5 @@
+//! Expectation maximisation and pruning of a Unigram vocabulary.
+
 use rayon::prelude::*;
 
 use super::lattice::{Model, Scratch};

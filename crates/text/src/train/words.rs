@@ -1,3 +1,5 @@
+//! The words of a corpus and their counts.
+
 use std::collections::HashMap;
 
 use rayon::prelude::*;
