@@ -1,14 +1,16 @@
 //! The names of a classifier's outputs, from the fields of `config.json` that
 //! tell them: `id2label`, `label2id` and `num_labels`.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::config::AlbertConfig;
 use crate::error::Result;
 use crate::json::{Fields, kind, shown};
 
-/// As many names as an id of a label can have; it bounds what one number in a
-/// file can make this program allocate.
+/// The most labels; it bounds what one number in a file can make this program
+/// allocate.
 const MAX_LABELS: usize = 1 << 20;
 
 fn not_contiguous(id: &str, labels: usize) -> String {
@@ -43,12 +45,20 @@ impl Fields<'_> {
                 format!("is {n}, but the label map has {} labels", names.len()),
             )),
             (Some(names), _) => Ok(names),
-            (None, Some(n)) if n > MAX_LABELS => Err(self.error(
-                "num_labels",
-                format!("is {n}; at most {MAX_LABELS} are supported"),
-            )),
-            (None, n) => Ok(AlbertConfig::default_labels(n.unwrap_or(2))),
+            (None, n) => {
+                let n = n.unwrap_or(2);
+                self.few_enough("num_labels", n)?;
+                Ok(AlbertConfig::default_labels(n))
+            }
         }
+    }
+
+    fn few_enough(&self, field: &str, labels: usize) -> Result<()> {
+        if labels <= MAX_LABELS {
+            return Ok(());
+        }
+        let problem = format!("gives {labels} labels; at most {MAX_LABELS} are supported");
+        Err(self.error(field, problem))
     }
 
     fn id2label(&mut self) -> Result<Option<Vec<String>>> {
@@ -63,6 +73,7 @@ impl Fields<'_> {
                 ));
             }
         };
+        self.few_enough(field, map.len())?;
         let mut names = vec![None; map.len()];
         for (id, name) in map {
             let Value::String(name) = name else {
@@ -94,6 +105,7 @@ impl Fields<'_> {
                 ));
             }
         };
+        self.few_enough(field, map.len())?;
         let mut ids = Vec::with_capacity(map.len());
         for (name, id) in map {
             // Some older files have the ids as text.
@@ -136,10 +148,8 @@ impl Fields<'_> {
                 }
             }
         }
-        match names
-            .iter()
-            .find(|name| !ids.iter().any(|(other, _)| other == *name))
-        {
+        let known: HashSet<&String> = ids.iter().map(|(name, _)| name).collect();
+        match names.iter().find(|name| !known.contains(name)) {
             Some(name) => Err(self.error(field, format!("lacks {name:?}, which `id2label` has"))),
             None => Ok(()),
         }

@@ -508,3 +508,26 @@ proptest! {
         }
     }
 }
+
+/// Label maps are held against each other in one pass, and bounded.
+#[test]
+fn many_labels_are_read_quickly_or_refused() {
+    let file = |labels: usize| {
+        let ids: serde_json::Map<_, _> = (0..labels)
+            .map(|id| (id.to_string(), json!(format!("label {id}"))))
+            .collect();
+        let names: serde_json::Map<_, _> = (0..labels)
+            .map(|id| (format!("label {id}"), json!(id)))
+            .collect();
+        let mut file = transformers();
+        file["id2label"] = ids.into();
+        file["label2id"] = names.into();
+        file
+    };
+    let start = std::time::Instant::now();
+    assert_eq!(read(&file(50_000)).unwrap().num_labels(), 50_000);
+    // One name at a time this took 2.5 billion comparisons.
+    assert!(start.elapsed().as_secs() < 5, "{:?}", start.elapsed());
+    let error = read(&file((1 << 20) + 1)).unwrap_err().to_string();
+    assert_says(&error, &["label", "at most 1048576"]);
+}
