@@ -1,8 +1,8 @@
 //! Small files read whole, and files of any size that are there whole or not
 //! at all.
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -42,15 +42,45 @@ pub(crate) fn read_text(path: &Path) -> Result<String> {
 
 /// Writes `bytes` to `path` so that a reader finds either the old file or the
 /// new one, whole, also after a crash: a temporary name in the same folder,
-/// synchronised with the disk, then renamed.
+/// synchronised with the disk, then renamed. A process that is killed meanwhile
+/// may leave that temporary file, `.albert-*.part`; it can be deleted.
+///
+/// A symbolic link is followed: the file that it points to is replaced.
 ///
 /// # Errors
-/// [`Error::Io`] naming `path`; what was there before is then still there.
+/// [`Error::Io`] naming `path`, also for a folder, pipe or device of that name;
+/// what was there before is then still there.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
     stage(path, path, |file| {
         file.write_all(bytes).map_err(Error::io("write", path))
     })?
     .commit()
+}
+
+/// Where a file of the name `path` goes: the end of the links that `path` may be
+/// the first of. Only a regular file is ever replaced.
+pub(crate) fn target(path: &Path) -> Result<PathBuf> {
+    match fs::metadata(path) {
+        Ok(there) if !there.is_file() => {
+            let what = if there.is_dir() {
+                "a folder"
+            } else {
+                "no regular file"
+            };
+            let problem = io::Error::other(format!("it is {what}, and stays as it is"));
+            return Err(Error::io("write", path)(problem));
+        }
+        Ok(_) => {}
+        // Nothing there, or a link to nothing: the file is new.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(Error::io("write", path)(e)),
+    }
+    let mut end = path.to_path_buf();
+    // Circles were refused above.
+    while let Ok(next) = fs::read_link(&end) {
+        end = folder_of(&end).join(next);
+    }
+    Ok(end)
 }
 
 /// A file that is written and synchronised, but not yet at its place.
@@ -60,13 +90,14 @@ pub(crate) struct Staged {
     shown: PathBuf,
 }
 
-/// Writes a temporary file beside `path`, which goes away again unless committed.
-/// Messages call it `shown`.
+/// Writes a temporary file beside the [`target`] of `path`, which goes away again
+/// unless committed. Messages call it `shown`.
 pub(crate) fn stage(
     path: &Path,
     shown: &Path,
     write: impl FnOnce(&mut File) -> Result<()>,
 ) -> Result<Staged> {
+    let path = target(path)?;
     let mut builder = tempfile::Builder::new();
     builder.prefix(".albert-").suffix(".part");
     #[cfg(unix)]
@@ -76,7 +107,7 @@ pub(crate) fn stage(
         builder.permissions(std::fs::Permissions::from_mode(0o666));
     }
     let mut file = builder
-        .tempfile_in(folder_of(path))
+        .tempfile_in(folder_of(&path))
         .map_err(Error::io("write", shown))?;
     write(file.as_file_mut())?;
     file.as_file()
@@ -84,7 +115,7 @@ pub(crate) fn stage(
         .map_err(Error::io("write", shown))?;
     Ok(Staged {
         file,
-        path: path.to_path_buf(),
+        path,
         shown: shown.to_path_buf(),
     })
 }

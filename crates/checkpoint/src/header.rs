@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use serde::Deserialize;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::tensor::DType;
 
@@ -220,35 +220,49 @@ impl<'de> Deserialize<'de> for Header {
 
 /// Puts a header together while tensors are laid end to end.
 pub(crate) struct HeaderWriter {
-    entries: Map<String, Value>,
+    text: String,
+    names: HashSet<Box<str>>,
     end: u64,
 }
 
 impl HeaderWriter {
     pub(crate) fn new() -> Self {
-        // transformers asks for this mark before it reads a file.
-        let mark = json!({"format": "pt"});
-        let entries = Map::from_iter([("__metadata__".to_owned(), mark)]);
-        Self { entries, end: 0 }
+        Self {
+            // transformers asks for this mark before it reads a file.
+            text: r#"{"__metadata__":{"format":"pt"}"#.to_owned(),
+            names: HashSet::new(),
+            end: 0,
+        }
     }
 
-    /// Adds the next tensor; false if there is one of this name already.
-    pub(crate) fn add(&mut self, name: &str, dtype: DType, shape: &[usize]) -> bool {
-        if self.entries.contains_key(name) {
-            return false;
+    /// Adds the next tensor, or says what is wrong with it.
+    pub(crate) fn add(&mut self, name: &str, dtype: DType, shape: &[usize]) -> Result<(), String> {
+        if name == "__metadata__" {
+            return Err("has a name that the format reserves".to_owned());
         }
-        let start = self.end;
-        self.end += shape.iter().product::<usize>() as u64 * dtype.bytes() as u64;
-        self.entries.insert(
-            name.to_owned(),
-            json!({"dtype": dtype.name(), "shape": shape, "data_offsets": [start, self.end]}),
-        );
-        true
+        if self.names.contains(name) {
+            return Err("is given twice".to_owned());
+        }
+        let end = self.end + shape.iter().product::<usize>() as u64 * dtype.bytes() as u64;
+        let info = json!({"dtype": dtype.name(), "shape": shape, "data_offsets": [self.end, end]});
+        let entry = format!(",{}:{info}", Value::from(name));
+        // The brace that closes the header is still to come; the spaces behind it are within the
+        // limit, which is a multiple of their unit.
+        if (self.text.len() + entry.len() + 1) as u64 > MAX_HEADER {
+            return Err(format!(
+                "does not fit: with it the header would have more than the {MAX_HEADER} bytes that the format allows"
+            ));
+        }
+        self.text.push_str(&entry);
+        self.names.insert(name.into());
+        self.end = end;
+        Ok(())
     }
 
     /// The bytes that stand before the tensors.
     pub(crate) fn into_bytes(self) -> Vec<u8> {
-        let mut text = Value::Object(self.entries).to_string();
+        let mut text = self.text;
+        text.push('}');
         // The format aligns the numbers to 8 bytes with spaces.
         text.push_str(&" ".repeat(text.len().next_multiple_of(LENGTH_BYTES) - text.len()));
         [&(text.len() as u64).to_le_bytes()[..], text.as_bytes()].concat()
@@ -328,6 +342,28 @@ mod tests {
             assert_eq!(read(&file).unwrap()[0].dtype, dtype);
             assert!(SafeTensors::deserialize(&file).is_ok(), "{dtype}");
         }
+    }
+
+    #[test]
+    fn a_header_never_grows_beyond_what_is_read() {
+        let mut header = HeaderWriter::new();
+        let name = |i: usize| format!("{i}{}", "x".repeat(30_000_000));
+        for i in 0..3 {
+            header.add(&name(i), DType::F32, &[0]).unwrap();
+        }
+        let problem = header.add(&name(3), DType::F32, &[0]).unwrap_err();
+        assert!(problem.contains("100000000 bytes"), "{problem}");
+        // What is as long as allowed, quotes that are escaped included, is read.
+        let left = MAX_HEADER as usize - header.text.len() - 1;
+        let mut last = "\"\n".to_owned();
+        let frame = r#","\"\n":{"data_offsets":[0,0],"dtype":"F32","shape":[0]}"#.len();
+        last.push_str(&"y".repeat(left - frame));
+        let longer = format!("{last}y");
+        assert!(header.add(&longer, DType::F32, &[0]).is_err());
+        header.add(&last, DType::F32, &[0]).unwrap();
+        let entries = read(&header.into_bytes()).unwrap();
+        assert_eq!(entries.len(), 4);
+        assert!(entries.iter().any(|entry| entry.name == last));
     }
 
     proptest! {

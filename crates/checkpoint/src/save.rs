@@ -33,14 +33,22 @@ pub struct SaveTensor<'a> {
 /// the folder and source (the tokenizer's file, a model card).
 ///
 /// A folder that does not exist appears at once and whole. In one that exists,
-/// all files are written under temporary names first and then take their places,
-/// `config.json` last; files of other names stay as they are.
+/// all files are written and synchronised under temporary names first, so a full
+/// disk is noticed while the old files are all there; it must hold the old files
+/// and the new ones. Then they are renamed one by one, the weights first and
+/// `config.json` last: each file is the old one or the new one, whole, but a
+/// crash between two renames leaves some of each. Files of other names stay as
+/// they are. A file that is a symbolic link is followed: what it points to is
+/// replaced.
+///
+/// A process that is killed meanwhile may leave files, or for a new folder a
+/// folder, named `.albert-*.part`; they can be deleted.
 ///
 /// # Errors
 /// [`Error::Tensor`] if `tensors` are not exactly the parameters of `config`, or
 /// a finite number is too large for `dtype`; [`Error::Field`] for a
-/// configuration that does not fit together; [`Error::Io`] for a full disk or a
-/// folder that cannot be written. After an error nothing has changed on disk,
+/// configuration that does not fit together; [`Error::Io`] for a full disk, a
+/// folder that cannot be written, and a folder, pipe or device where a file goes. After an error nothing has changed on disk,
 /// unless a rename within an existing folder failed half-way.
 pub fn save(
     dir: &Path,
@@ -180,7 +188,9 @@ fn write_weights(
 ) -> Result<()> {
     let mut header = HeaderWriter::new();
     for tensor in tensors {
-        header.add(names::saved(tensor.name, has_heads), dtype, tensor.shape);
+        header
+            .add(names::saved(tensor.name, has_heads), dtype, tensor.shape)
+            .map_err(|problem| Error::tensor(path, tensor.name, problem))?;
     }
     let mut out = BufWriter::with_capacity(1 << 20, file);
     let write = |out: &mut BufWriter<&mut File>, bytes: &[u8]| {

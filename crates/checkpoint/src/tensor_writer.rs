@@ -5,17 +5,23 @@ use std::io::{self, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::files::{folder_of, stage};
+use crate::files::{folder_of, stage, target};
 use crate::header::HeaderWriter;
 use crate::tensor::DType;
 
-/// Writes f32 tensors to a safetensors file in the order they come, in memory
-/// that does not grow with the data.
+/// Writes f32 tensors to a safetensors file in the order they come.
+///
+/// The numbers are not kept in memory. The header is, as text: for each tensor
+/// twice its name and about 80 bytes. The format allows a header of 100 MB, so
+/// there is room for about a million tensors.
 ///
 /// The format puts its header first, so the data waits in an unnamed file beside
-/// the target and is copied behind the header by [`TensorWriter::finish`]. Until
-/// then nothing stands under the target's name; a writer that is dropped leaves
-/// nothing behind.
+/// the target and is copied behind the header by [`TensorWriter::finish`], which
+/// therefore needs room on the disk for the data twice. Until then nothing new
+/// stands under the target's name, and a writer that is dropped, or a process
+/// that is killed, leaves nothing behind; a process that is killed within
+/// `finish` may leave a file `.albert-*.part` beside the target, which can be
+/// deleted.
 pub struct TensorWriter {
     path: PathBuf,
     header: HeaderWriter,
@@ -23,12 +29,15 @@ pub struct TensorWriter {
 }
 
 impl TensorWriter {
-    /// Begins the file that [`TensorWriter::finish`] will name `path`.
+    /// Begins the file that [`TensorWriter::finish`] will name `path`. A symbolic
+    /// link is followed: the file that it points to is replaced.
     ///
     /// # Errors
-    /// [`Error::Io`] for a folder that does not exist or cannot be written.
+    /// [`Error::Io`] for a folder that does not exist or cannot be written, and
+    /// for a folder, pipe or device of the name `path`.
     pub fn create(path: &Path) -> Result<Self> {
-        let data = tempfile::tempfile_in(folder_of(path)).map_err(Error::io("write", path))?;
+        let folder = target(path)?;
+        let data = tempfile::tempfile_in(folder_of(&folder)).map_err(Error::io("write", path))?;
         let data = BufWriter::new(data);
         Ok(Self {
             path: path.to_owned(),
@@ -40,19 +49,23 @@ impl TensorWriter {
     /// Appends one tensor, in row-major order.
     ///
     /// # Errors
-    /// [`Error::Tensor`] for a name that was used before or a shape that does
-    /// not hold `data.len()` numbers; [`Error::Io`] for a full disk.
+    /// [`Error::Tensor`] for a name that was used before, a shape that does not
+    /// hold `data.len()` numbers, and a tensor whose entry would make the header
+    /// longer than the format allows; [`Error::Io`] for a full disk.
     pub fn push(&mut self, name: &str, shape: &[usize], data: &[f32]) -> Result<()> {
-        if shape.iter().product::<usize>() != data.len() {
+        let elements = shape
+            .iter()
+            .try_fold(1_usize, |n, &size| n.checked_mul(size));
+        if elements != Some(data.len()) {
             let problem = format!(
                 "has {} numbers, which the shape {shape:?} has not",
                 data.len()
             );
             return Err(Error::tensor(&self.path, name, problem));
         }
-        if !self.header.add(name, DType::F32, shape) {
-            return Err(Error::tensor(&self.path, name, "is given twice"));
-        }
+        self.header
+            .add(name, DType::F32, shape)
+            .map_err(|problem| Error::tensor(&self.path, name, problem))?;
         data.iter()
             .try_for_each(|number| self.data.write_all(&number.to_le_bytes()))
             .map_err(Error::io("write", &self.path))
@@ -105,5 +118,47 @@ mod tests {
         assert_eq!(&tensor.data()[12..], 4.0f32.to_le_bytes());
         assert_eq!(file.tensor("b.0").unwrap().data(), (-0.5f32).to_le_bytes());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn shapes_that_overflow_and_reserved_names_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut writer = TensorWriter::create(&folder.path().join("out")).unwrap();
+        assert!(writer.push("a", &[usize::MAX, 2], &[]).is_err());
+        assert!(writer.push("__metadata__", &[0], &[]).is_err());
+        writer.push("a", &[usize::MAX, 2, 0], &[]).unwrap_err();
+        writer.push("a", &[0, 3], &[]).unwrap();
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_followed_and_what_is_no_file_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        std::fs::create_dir(at("in")).unwrap();
+        for error in [
+            TensorWriter::create(&at("in")).err().unwrap(),
+            TensorWriter::create("/dev/null".as_ref()).err().unwrap(),
+        ] {
+            let error = error.to_string();
+            assert!(
+                error.contains("cannot write") && error.contains("stays"),
+                "{error}"
+            );
+        }
+        // Links to links, relative ones, to a file that is there and one that is not.
+        std::fs::write(at("in/old"), "old").unwrap();
+        for (link, end) in [("a", "in/old"), ("b", "in/new")] {
+            std::os::unix::fs::symlink(format!("../{end}"), at(&format!("in/{link}"))).unwrap();
+            std::os::unix::fs::symlink(format!("in/{link}"), at(link)).unwrap();
+            let mut writer = TensorWriter::create(&at(link)).unwrap();
+            writer.push("x", &[1], &[1.0]).unwrap();
+            writer.finish().unwrap();
+            assert!(at(link).is_symlink() && at(&format!("in/{link}")).is_symlink());
+            let bytes = std::fs::read(at(end)).unwrap();
+            assert!(safetensors::SafeTensors::deserialize(&bytes).is_ok());
+        }
+        std::os::unix::fs::symlink("circle", at("circle")).unwrap();
+        assert!(TensorWriter::create(&at("circle")).is_err());
     }
 }
