@@ -22,7 +22,7 @@
 //! wrote set [`EncodeOptions::parse_specials`] to false: then they are plain characters, and the only
 //! special ids in the result are those that were added around it.
 //!
-//! [`sentences`] cuts prose at sentence boundaries, which is what pretraining pairs are made of.
+//! [`sentences()`] cuts prose at sentence boundaries, which is what pretraining pairs are made of.
 //!
 //! ```
 //! use albert_text::{EncodeOptions, UnigramOptions, sentences, train_unigram};
