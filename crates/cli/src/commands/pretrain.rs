@@ -140,11 +140,13 @@ impl Shown {
 impl Progress for Shown {
     fn tokenising(&mut self, report: &TokenisingReport) {
         self.steps.show(&format!(
-            "tokenising: {} of {}, {} documents, {} pieces",
+            "tokenising: {} of {}, {} documents, {} pieces, {}/s, {} left",
             output::bytes(report.bytes_read),
             output::bytes(report.bytes_total),
             output::thousands(report.documents),
             output::thousands(report.pieces),
+            output::bytes(report.bytes_per_second() as u64),
+            duration(report.seconds_left()),
         ));
     }
 
