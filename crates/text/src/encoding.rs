@@ -1,5 +1,3 @@
-//! Texts as ids: what an encoding holds, and how one or two are laid out, cut and windowed.
-
 use std::sync::Arc;
 
 use crate::vocabulary::Vocabulary;
@@ -52,8 +50,7 @@ pub struct Encoding {
     /// 0 for the first text (with `[CLS]` and the first `[SEP]`), 1 for the second.
     pub type_ids: Vec<u32>,
     /// The half-open span of each piece, in characters (Unicode scalar values) of the text that it
-    /// came from; (0, 0) for pieces that were added. A special piece typed in the text has its own
-    /// span, without the white space around it.
+    /// came from; (0, 0) for pieces that were added.
     pub offsets: Vec<(usize, usize)>,
     /// True for pieces that were added (`[CLS]`, `[SEP]`), false for what the text says, special
     /// pieces typed in it included.

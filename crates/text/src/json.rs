@@ -27,8 +27,6 @@ pub(crate) struct JsonTokenizer {
     /// The same without special pieces, for text in which they are plain characters; built when
     /// first needed.
     plain: OnceLock<std::result::Result<tokenizers::Tokenizer, String>>,
-    /// Added pieces that take white space along: id, on their left, on their right.
-    stripping: Vec<(u32, bool, bool)>,
     /// Words met before, where the file's rules look at each word by itself: many times faster.
     memo: Option<Memo>,
 }
@@ -61,11 +59,7 @@ impl JsonTokenizer {
             pieces[id as usize] = piece;
         }
         let mut reserved: Vec<bool> = pieces.iter().map(String::is_empty).collect();
-        let mut stripping = Vec::new();
         for (id, token) in tokenizer.get_added_tokens_decoder() {
-            if token.lstrip || token.rstrip {
-                stripping.push((id, token.lstrip, token.rstrip));
-            }
             if let Some(reserved) = reserved.get_mut(id as usize) {
                 *reserved |= token.special;
             }
@@ -80,7 +74,6 @@ impl JsonTokenizer {
                 path: path.to_path_buf(),
                 tokenizer,
                 plain: OnceLock::new(),
-                stripping,
                 memo,
             },
             vocabulary,
@@ -164,7 +157,7 @@ impl JsonTokenizer {
             .iter()
             .zip(tokens.get_tokens())
             .zip(tokens.get_offsets());
-        let mut pieces: Vec<Known> = pieces
+        Ok(pieces
             .map(|((&id, token), &(from, to))| {
                 let hidden = !parse_specials && specials.all().contains(&id);
                 let id = if hidden { specials.unk } else { id };
@@ -175,33 +168,7 @@ impl JsonTokenizer {
                     surface,
                 }
             })
-            .collect();
-        self.trim_spans(text, &mut pieces);
-        Ok(pieces)
-    }
-
-    /// Takes the white space that added pieces take along out of their spans.
-    fn trim_spans(&self, text: &str, pieces: &mut [Known]) {
-        let mut chars: Option<Vec<char>> = None;
-        for piece in pieces {
-            let strips = self.stripping.iter().find(|(id, ..)| *id == piece.id);
-            let Some(&(_, left, right)) = strips else {
-                continue;
-            };
-            let chars = chars.get_or_insert_with(|| text.chars().collect());
-            let white = |at: u32| chars.get(at as usize).is_some_and(|c| c.is_whitespace());
-            let (mut from, mut to) = piece.span;
-            while left && from < to && white(from) {
-                from += 1;
-            }
-            while right && from < to && white(to - 1) {
-                to -= 1;
-            }
-            // A piece that is white space itself keeps what it stands for.
-            if from < to {
-                piece.span = (from, to);
-            }
-        }
+            .collect())
     }
 }
 

@@ -7,10 +7,8 @@
 //!   `AlbertTokenizer` follows it, to the id: Google's rules for spaces, quotes, accents and case;
 //!   SentencePiece's compiled rules and its best segmentation, f32 rounding included; and the rule that
 //!   splits `2,000,` into `2,000` and `,`. Today's fast tokenizers made from the same file differ.
-//! - A `tokenizer.json` is followed as written, by the `tokenizers` crate, with one deviation: an added
-//!   piece with `lstrip` or `rstrip`, such as `[MASK]`, has its own span, without the white space that
-//!   the crate counts to it. Files that this crate wrote look at each word by itself; for those the
-//!   crate is asked once a word, and remembers.
+//! - A `tokenizer.json` is followed as written, by the `tokenizers` crate. Files that this crate wrote
+//!   look at each word by itself; for those the crate is asked once a word, and remembers.
 //!
 //! An [`Encoding`] has ids, type ids and offsets. Offsets count characters (Unicode scalar values) of
 //! the original text, before any normalisation: `text.chars().skip(from).take(to - from)` is what a
