@@ -1,5 +1,8 @@
 //! What a user can type.
 
+// The comments below are help texts: [MASK] stands in them as the user sees it.
+#![allow(rustdoc::broken_intra_doc_links)]
+
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
