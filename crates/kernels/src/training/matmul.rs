@@ -2,7 +2,7 @@
 //!
 //! The usual scheme (Goto and van de Geijn 2008): both sides are copied into panels that the
 //! inner kernel reads in order, then tiles of the result are computed in parallel. Depth is cut
-//! at multiples of [`DEPTH`] and added up in order, so that no result depends on the tiles or on
+//! at multiples of `DEPTH` and added up in order, so that no result depends on the tiles or on
 //! the number of threads.
 //!
 //! Panels are made of 32-bit units along the depth: one f32, or two bf16 where the processor
