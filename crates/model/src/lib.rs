@@ -3,8 +3,8 @@
 //! The way of learning: `train` feeds batches to [`AlbertForPreTraining`] (masked words and
 //! sentence order, Lan et al. 2019, section 3.1), takes gradients and hands the parameters to an
 //! optimiser; what comes out is a checkpoint folder that every ALBERT tool reads. For the way of
-//! use, where nothing is differentiated, see `albert-engine`; a test holds the two against each
-//! other.
+//! use, where nothing is differentiated, see `albert-engine`; tests hold both against the
+//! same reference outputs.
 //!
 //! The modules read top-down: [`AlbertForPreTraining`] and [`AlbertForTask`] put heads on
 //! [`Albert`], which embeds and then applies the shared layers that `layer.rs` describes.

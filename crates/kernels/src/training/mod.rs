@@ -1,8 +1,8 @@
 //! Arithmetic for learning: products with either side transposed, and backward passes.
 //!
 //! Sums over rows run in blocks of fixed size that are added in order, so that no result depends
-//! on the number of threads. Every kernel has a plain twin in `albert-model`, composed of tensor
-//! operations, against which it is tested there.
+//! on the number of threads. The fused operations have plain twins in `albert-model`, composed of tensor
+//! operations, against which their f32 forms are tested there.
 
 pub mod activation;
 pub mod attention;
