@@ -18,6 +18,8 @@ pub struct Albert<B: Backend> {
     mapping: Linear<B>,
     groups: Vec<Vec<Layer<B>>>,
     pooler: Option<Linear<B>>,
+    /// How many layers are applied: all, unless a run begins with fewer.
+    depth: usize,
     #[module(skip)]
     config: AlbertConfig,
 }
@@ -53,6 +55,7 @@ impl<B: AlbertBackend> Albert<B> {
             mapping,
             groups,
             pooler,
+            depth: config.num_hidden_layers,
             config: config.clone(),
         })
     }
@@ -64,6 +67,22 @@ impl<B: AlbertBackend> Albert<B> {
         if let Some(pooler) = &mut self.pooler {
             pooler.set_precision(precision);
         }
+    }
+
+    pub(crate) fn set_depth(&mut self, depth: usize) -> Result<()> {
+        let (layers, groups) = (
+            self.config.num_hidden_layers,
+            self.config.num_hidden_groups,
+        );
+        if depth == 0 || depth > layers || (depth < layers && groups > 1) {
+            return Err(Error::Depth {
+                depth,
+                layers,
+                groups,
+            });
+        }
+        self.depth = depth;
+        Ok(())
     }
 
     /// The configuration the module was built from.
@@ -99,7 +118,7 @@ impl<B: AlbertBackend> Albert<B> {
 
         let mut states = Vec::new();
         let inner = self.config.inner_group_num;
-        for layer in 0..self.config.num_hidden_layers {
+        for layer in 0..self.depth {
             if hidden_states {
                 states.push(x.clone());
             }

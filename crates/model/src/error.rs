@@ -19,6 +19,19 @@ pub enum Error {
         /// What the configuration says.
         found: String,
     },
+    /// A depth that the model cannot be trained at.
+    #[error(
+        "{depth} layers of a model with {layers} in {groups} groups: a depth is from 1 to all of \
+         them, and fewer only where one group shares its weights"
+    )]
+    Depth {
+        /// The depth that was asked for.
+        depth: usize,
+        /// The layers of the configuration.
+        layers: usize,
+        /// Its groups.
+        groups: usize,
+    },
     /// A batch that no forward pass can take.
     #[error("batch: {0}")]
     Batch(String),

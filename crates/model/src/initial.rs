@@ -21,6 +21,23 @@ pub(crate) fn values(config: &AlbertConfig, seed: u64, name: &str, shape: &[usiz
     }
 }
 
+/// Sines and cosines of each position `[positions, width]`, of root mean square `scale`.
+///
+/// The wavelengths run geometrically from 2 pi to 2 pi times the number of positions; Vaswani et
+/// al. (2017, section 3.5) go to 10,000, of which rows of a few hundred positions see little.
+pub(crate) fn sinusoids(positions: usize, width: usize, scale: f64) -> Vec<f32> {
+    let waves = width.div_ceil(2) as f64;
+    let amplitude = scale * std::f64::consts::SQRT_2;
+    let value = |position: usize, column: usize| {
+        let frequency = (positions as f64).powf(-((column / 2) as f64) / waves);
+        let angle = position as f64 * frequency;
+        amplitude * if column % 2 == 0 { angle.sin() } else { angle.cos() }
+    };
+    (0..positions)
+        .flat_map(|position| (0..width).map(move |column| value(position, column) as f32))
+        .collect()
+}
+
 /// Standard normal numbers by Box and Muller's method, over a SplitMix64 sequence.
 struct Normal {
     state: u64,
@@ -63,6 +80,25 @@ impl Normal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shifts_of_sinusoids_are_rotations() {
+        let (positions, width) = (64, 8);
+        let table = sinusoids(positions, width, 0.04);
+        let row = |i: usize| &table[i * width..(i + 1) * width];
+        let square: f32 = table.iter().map(|x| x * x).sum();
+        let rms = (square / table.len() as f32).sqrt();
+        assert!((rms - 0.04).abs() < 1e-3, "{rms}");
+        let dot = |i: usize, j: usize| -> f32 { row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum() };
+        // What two positions have in common depends on their distance alone: products of f32
+        // values near 0.05, rounded to 24 bits.
+        for distance in [0, 1, 7] {
+            for i in 0..positions - distance {
+                assert!((dot(i, i + distance) - dot(0, distance)).abs() < 1e-8);
+            }
+        }
+        assert!(dot(0, 1) < dot(0, 0));
+    }
 
     #[test]
     fn truncated_normal_has_its_moments() {

@@ -45,6 +45,29 @@ impl<B: AlbertBackend> AlbertForPreTraining<B> {
         })
     }
 
+    /// As [`AlbertForPreTraining::init`], with sinusoids (Vaswani et al. 2017, section 3.5) for the
+    /// learnt position embeddings to begin from, as strong as `initializer_range`.
+    ///
+    /// How far two positions lie apart is then a rotation, the same all along a row, where random
+    /// vectors make attention learn it anew for every pair of positions.
+    ///
+    /// # Errors
+    /// As [`AlbertForPreTraining::init`].
+    pub fn init_with_sinusoids(
+        config: &AlbertConfig,
+        seed: u64,
+        device: &B::Device,
+    ) -> Result<Self> {
+        config.validate()?;
+        Self::build(config, device, &mut |name, shape| match (name, shape) {
+            ("albert.embeddings.position_embeddings.weight", &[positions, width]) => {
+                let scale = f64::from(config.initializer_range);
+                Ok(initial::sinusoids(positions, width, scale))
+            }
+            _ => Ok(initial::values(config, seed, name, shape)),
+        })
+    }
+
     /// The model in a checkpoint folder with pretraining heads.
     ///
     /// # Errors
@@ -77,6 +100,18 @@ impl<B: AlbertBackend> AlbertForPreTraining<B> {
         self.albert.set_precision(precision);
         self.masked_lm.set_precision(precision);
         self
+    }
+
+    /// The same model with only the first `depth` applications of its shared layer: cheaper steps
+    /// for the beginning of a run. [`AlbertForPreTraining::save`] writes the full configuration all
+    /// the same.
+    ///
+    /// # Errors
+    /// [`Error::Depth`]: more layers than the configuration has, none, or fewer of a model whose
+    /// layers fall into groups, where leaving some out would leave weights untrained.
+    pub fn with_depth(mut self, depth: usize) -> Result<Self> {
+        self.albert.set_depth(depth)?;
+        Ok(self)
     }
 
     /// The configuration the model was built from.

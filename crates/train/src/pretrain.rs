@@ -254,7 +254,10 @@ fn first_model<B: TrainingBackend>(
     device: &B::Device,
 ) -> Result<AlbertForPreTraining<B>> {
     let Some(folder) = &recipe.start_from else {
-        return Ok(AlbertForPreTraining::init(config, recipe.seed, device)?);
+        return Ok(match recipe.model.sinusoidal_positions {
+            true => AlbertForPreTraining::init_with_sinusoids(config, recipe.seed, device)?,
+            false => AlbertForPreTraining::init(config, recipe.seed, device)?,
+        });
     };
     let checkpoint = Checkpoint::open(folder)?;
     let mut differences = model_differences(checkpoint.config(), config);

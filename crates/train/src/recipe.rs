@@ -104,6 +104,10 @@ pub struct ModelRecipe {
     pub attention_probs_dropout_prob: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initializer_range: Option<f32>,
+    /// Whether position embeddings begin as sinusoids instead of random numbers; they are learnt
+    /// either way.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub sinusoidal_positions: bool,
 }
 
 /// Which text to take, and how to cut it into pairs.
@@ -200,6 +204,10 @@ pub struct Stage {
     /// Forward passes whose gradients make one step.
     #[serde(default = "one")]
     pub accumulation: usize,
+    /// Apply the shared layer only so often in this stage, where steps are then cheaper; every
+    /// layer by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<usize>,
     /// Optimiser steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
@@ -587,6 +595,16 @@ impl Recipe {
         }
         config.validate()?;
         for (i, stage) in self.stage.iter().enumerate() {
+            let (all, groups) = (config.num_hidden_layers, config.num_hidden_groups);
+            if let Some(layers) = stage.layers
+                && (layers == 0 || layers > all || (layers < all && groups > 1))
+            {
+                let message = format!(
+                    "must be from 1 to the model's {all}, and all of them if it has several \
+                     groups (it has {groups}), not {layers}"
+                );
+                return Err(Error::field(format!("stage[{i}].layers"), message));
+            }
             if stage.length > config.max_position_embeddings {
                 let message = format!(
                     "is {}, but the model has {} positions",

@@ -136,6 +136,11 @@ impl<B: TrainingBackend> Run<B> {
                 batch: 0,
             };
         }
+        if let Some(model) = self.model.take() {
+            let all = model.config().num_hidden_layers;
+            let depth = self.sources.recipe.stage[stage].layers.unwrap_or(all);
+            self.model = Some(model.with_depth(depth)?);
+        }
         let report = self.sources.recipe.report.clone();
         let dev_set = self.dev_set(stage)?;
         let mut batches = Prepared::new(self.sources.training(stage), self.info.position);
