@@ -51,6 +51,12 @@ pub enum Command {
     /// Pretrain an ALBERT from raw text
     #[cfg(feature = "train")]
     Pretrain(PretrainArgs),
+    /// Time this machine
+    #[cfg(feature = "train")]
+    Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    },
     /// Score a model on held-out documents: masked-LM and sentence order
     #[cfg(feature = "train")]
     Score(ScoreArgs),
@@ -245,6 +251,57 @@ pub struct TokenizerTrainArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[cfg(feature = "train")]
+#[derive(Subcommand)]
+pub enum BenchCommand {
+    /// Time pretraining steps on generated tokens
+    Train(BenchTrainArgs),
+}
+
+#[cfg(feature = "train")]
+#[derive(Args)]
+#[command(after_help = "Example:\n  \
+    albert bench train --preset base --batch 8 --length 128 --steps 5 --json\n\n\
+    A step is masking, forward pass, both losses, backward pass, clipping and AdamW; two steps go\n\
+    before the clock starts. `step_ms` is the median; `peak_memory_bytes` is the process's largest\n\
+    resident set, where the system tells.")]
+pub struct BenchTrainArgs {
+    /// base, large, xlarge, xxlarge, mini or tiny
+    #[arg(long, default_value = "mini")]
+    pub preset: String,
+    /// Rows of a step
+    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub batch: u32,
+    /// Positions of a row
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(5..=65_535))]
+    pub length: u32,
+    /// Steps to time
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
+    pub steps: u32,
+    /// Arithmetic of matrix products; bf16 only where the processor has instructions for it
+    #[arg(long, value_enum, default_value_t = TrainPrecision::F32)]
+    pub precision: TrainPrecision,
+    /// Where to train: cpu; cuda:N or wgpu in a program built with the cargo feature of that name
+    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
+    pub device: Device,
+    /// Threads; without it, what affinity and cgroup allow
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arithmetic of matrix products in training.
+#[cfg(feature = "train")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum TrainPrecision {
+    /// 32-bit floating point.
+    F32,
+    /// bfloat16 numbers, 32-bit sums.
+    Bf16,
 }
 
 /// Where to train.

@@ -62,6 +62,7 @@
 //! ```
 
 pub mod batches;
+pub mod bench;
 mod cache;
 mod checksum;
 pub mod corpus;

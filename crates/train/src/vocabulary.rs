@@ -32,6 +32,19 @@ impl Vocabulary {
         }
     }
 
+    /// A vocabulary of `len` pieces without a tokenizer, for benchmarks: ALBERT's special pieces
+    /// first, then ordinary ones that each are a word.
+    pub(crate) fn generated(len: usize) -> Vocabulary {
+        Vocabulary {
+            pad: 0,
+            cls: 2,
+            sep: 3,
+            mask: 4,
+            word_start: vec![true; len],
+            ordinary: (5..len as u32).collect(),
+        }
+    }
+
     /// The number of pieces, special ones included.
     pub fn len(&self) -> usize {
         self.word_start.len()

@@ -1,5 +1,7 @@
 //! One file a command.
 
+#[cfg(feature = "train")]
+mod bench;
 mod doctor;
 mod encode;
 mod fill_mask;
@@ -23,7 +25,7 @@ use albert_tasks::{text::Tokenizer, tokenizer_of};
 use anyhow::Result;
 
 #[cfg(feature = "train")]
-use crate::args::TokenizerCommand;
+use crate::args::{BenchCommand, TokenizerCommand};
 use crate::args::{Cli, Command, ModelArgs, Precision};
 use crate::output;
 
@@ -42,6 +44,10 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Tokenizer {
             command: TokenizerCommand::Train(args),
         } => tokenizer_train::run(args),
+        #[cfg(feature = "train")]
+        Command::Bench {
+            command: BenchCommand::Train(args),
+        } => bench::train(args),
         #[cfg(feature = "train")]
         Command::Pretrain(args) => pretrain::run(args),
         #[cfg(feature = "train")]
