@@ -45,26 +45,26 @@ impl<B: AlbertBackend> AlbertForPreTraining<B> {
         })
     }
 
-    /// As [`AlbertForPreTraining::init`], with sinusoids (Vaswani et al. 2017, section 3.5) for the
-    /// learnt position embeddings to begin from, as strong as `initializer_range`.
+    /// As [`AlbertForPreTraining::init`], with attention that looks near at first: the learnt
+    /// position embeddings begin as sinusoids (Vaswani et al. 2017, section 3.5), as strong as
+    /// `initializer_range`, and each layer's keys begin with the weights of its queries.
     ///
-    /// How far two positions lie apart is then a rotation, the same all along a row, where random
-    /// vectors make attention learn it anew for every pair of positions.
+    /// A query then agrees most with the keys of positions near its own, where random vectors
+    /// make attention look everywhere alike until it has learnt every pair of positions.
     ///
     /// # Errors
     /// As [`AlbertForPreTraining::init`].
-    pub fn init_with_sinusoids(
-        config: &AlbertConfig,
-        seed: u64,
-        device: &B::Device,
-    ) -> Result<Self> {
+    pub fn init_local(config: &AlbertConfig, seed: u64, device: &B::Device) -> Result<Self> {
         config.validate()?;
         Self::build(config, device, &mut |name, shape| match (name, shape) {
             ("albert.embeddings.position_embeddings.weight", &[positions, width]) => {
                 let scale = f64::from(config.initializer_range);
                 Ok(initial::sinusoids(positions, width, scale))
             }
-            _ => Ok(initial::values(config, seed, name, shape)),
+            _ => {
+                let twin = name.replace("attention.key.", "attention.query.");
+                Ok(initial::values(config, seed, &twin, shape))
+            }
         })
     }
 

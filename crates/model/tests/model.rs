@@ -188,3 +188,29 @@ fn every_architecture_has_its_heads() -> TestResult {
     }
     Ok(())
 }
+
+#[test]
+fn a_local_start_looks_near() -> TestResult {
+    let config = tiny()?;
+    let model = AlbertForPreTraining::<Cpu>::init_local(&config, 3, &Default::default())?;
+    let tensors: std::collections::HashMap<_, _> = model
+        .tensors()
+        .into_iter()
+        .map(|(name, _, values)| (name, values))
+        .collect();
+    let layer = "albert.encoder.albert_layer_groups.0.albert_layers.0.attention";
+    let query = &tensors[&format!("{layer}.query.weight")];
+    assert_eq!(query, &tensors[&format!("{layer}.key.weight")]);
+    assert_ne!(query, &tensors[&format!("{layer}.value.weight")]);
+    // Neighbours agree more than positions far apart.
+    let positions = &tensors["albert.embeddings.position_embeddings.weight"];
+    let row = |i: usize| &positions[i * config.embedding_size..(i + 1) * config.embedding_size];
+    let dot = |i: usize, j: usize| -> f32 { row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum() };
+    assert!(
+        dot(20, 21) > 1.2 * dot(20, 40),
+        "{} {}",
+        dot(20, 21),
+        dot(20, 40)
+    );
+    Ok(())
+}

@@ -254,8 +254,8 @@ fn first_model<B: TrainingBackend>(
     device: &B::Device,
 ) -> Result<AlbertForPreTraining<B>> {
     let Some(folder) = &recipe.start_from else {
-        return Ok(match recipe.model.sinusoidal_positions {
-            true => AlbertForPreTraining::init_with_sinusoids(config, recipe.seed, device)?,
+        return Ok(match recipe.model.local_start {
+            true => AlbertForPreTraining::init_local(config, recipe.seed, device)?,
             false => AlbertForPreTraining::init(config, recipe.seed, device)?,
         });
     };

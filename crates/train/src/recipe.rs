@@ -104,10 +104,11 @@ pub struct ModelRecipe {
     pub attention_probs_dropout_prob: Option<f32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initializer_range: Option<f32>,
-    /// Whether position embeddings begin as sinusoids instead of random numbers; they are learnt
-    /// either way.
+    /// Whether attention begins near: position embeddings as sinusoids, keys with the queries'
+    /// weights ([`AlbertForPreTraining::init_local`](albert_model::AlbertForPreTraining::init_local)).
+    /// All of them are learnt either way.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub sinusoidal_positions: bool,
+    pub local_start: bool,
 }
 
 /// Which text to take, and how to cut it into pairs.

@@ -24,6 +24,9 @@ use rayon::prelude::*;
 /// then 32 kB, what a first-level cache holds.
 const DEPTH: usize = 256;
 
+/// f32s of a page: addresses so far apart share a set of a first-level cache.
+const PAGE: usize = 1024;
+
 /// How numbers enter a product; sums are f32 in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
@@ -181,6 +184,11 @@ struct Kernel {
     columns: usize,
     /// Elements in a unit of depth.
     unit: usize,
+    /// Panels that one call packs: where lanes are neighbours in the source, neighbouring panels
+    /// share its cache lines.
+    panels_together: usize,
+    /// Whether the tile also reads rows of the left side where they lie, without packing.
+    reads_rows: bool,
     /// Packs `rows` rows by some depth of the left side.
     pack_left: unsafe fn(Pack<'_>),
     /// Packs `columns` columns by some depth of the right side, `[depth][columns]`.
@@ -188,8 +196,8 @@ struct Kernel {
     tile: unsafe fn(&Tile),
 }
 
-/// A panel to be packed: `lanes` (rows of the left side, columns of the right) by `depth`
-/// elements from `(lane, from)` on.
+/// Panels to be packed, one after the other: `lanes` (rows of the left side, columns of the right)
+/// by `depth` elements from `(lane, from)` on, so many lanes a panel as the kernel has.
 struct Pack<'a> {
     source: &'a [f32],
     stride: usize,
@@ -206,8 +214,7 @@ struct Pack<'a> {
 struct Tile {
     depth: usize,
     left: *const u32,
-    /// Whether the left panel is `[row][DEPTH]`, else `[depth][row]`.
-    left_by_rows: bool,
+    left_layout: LeftLayout,
     right: *const u32,
     out: *mut f32,
     stride: usize,
@@ -217,6 +224,17 @@ struct Tile {
     bias: *const f32,
     /// Whether to add to what `out` holds.
     add: bool,
+}
+
+/// How the left side lies before a tile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LeftLayout {
+    /// A panel `[row][DEPTH]`.
+    Rows,
+    /// A panel `[depth][row]`.
+    Depths,
+    /// Not packed: rows of the matrix, so many elements apart. Only before kernels that read it.
+    Source(usize),
 }
 
 #[derive(Clone, Copy)]
@@ -268,31 +286,43 @@ fn run(
     let left_panel = kernel.rows * DEPTH;
     let right_panel = kernel.columns * DEPTH;
 
+    let left_layout = match a.transposed {
+        true => LeftLayout::Depths,
+        // Rows a multiple of a page apart would all fall into the same few lines of the first
+        // cache, which packing spreads.
+        false if kernel.reads_rows && !a.stride.is_multiple_of(PAGE) => {
+            LeftLayout::Source(a.stride)
+        }
+        false => LeftLayout::Rows,
+    };
+    let left_packed = match left_layout {
+        LeftLayout::Source(_) => 0,
+        _ => passes * left_panels * left_panel,
+    };
     let (mut left, mut right) = SCRATCH.take();
-    grow(&mut left, passes * left_panels * left_panel);
+    grow(&mut left, left_packed);
     grow(&mut right, passes * right_panels * right_panel);
-    let left_used = &mut left[..passes * left_panels * left_panel];
+    let left_used = &mut left[..left_packed];
     let right_used = &mut right[..passes * right_panels * right_panel];
-    let left_by_rows = !a.transposed;
 
-    let pack = |matrix: Matrix<'_>,
-                side: Side,
-                index: usize,
-                panels: usize,
-                width: usize,
-                out: &mut [u32]| {
-        let (pass, panel) = (index / panels, index % panels);
+    let pack = |matrix: Matrix<'_>, side: Side, pass: usize, panel: usize, out: &mut [u32]| {
         let from = pass * DEPTH * kernel.unit;
-        let (source, lanes, depth_contiguous) = match side {
-            Side::Left => (matrix.data, matrix.rows, !matrix.transposed),
-            Side::Right => (matrix.data, matrix.columns, matrix.transposed),
+        let (source, lanes, depth_contiguous, width) = match side {
+            Side::Left => (matrix.data, matrix.rows, !matrix.transposed, kernel.rows),
+            Side::Right => (
+                matrix.data,
+                matrix.columns,
+                matrix.transposed,
+                kernel.columns,
+            ),
         };
-        let panel = Pack {
+        let panels = out.len() / (width * DEPTH);
+        let packed = Pack {
             source,
             stride: matrix.stride,
             depth_contiguous,
             lane: panel * width,
-            lanes: width.min(lanes - panel * width),
+            lanes: (panels * width).min(lanes - panel * width),
             from,
             depth: (DEPTH * kernel.unit).min(depth - from.min(depth)),
             out,
@@ -302,29 +332,34 @@ fn run(
             Side::Right => kernel.pack_right,
         };
         // SAFETY: the kernel was chosen for this processor's features.
-        unsafe { pack(panel) };
+        unsafe { pack(packed) };
     };
-    let pack_right = |(index, out): (usize, &mut [u32])| {
-        pack(b, Side::Right, index, right_panels, kernel.columns, out);
+    let pack_side =
+        |matrix: Matrix<'_>, side: Side, panel: usize, panels: usize, used: &mut [u32]| {
+            if used.is_empty() {
+                return;
+            }
+            let count = kernel.panels_together;
+            if parallel {
+                let all = used.par_chunks_mut(panels * panel).enumerate();
+                all.for_each(|(pass, used)| {
+                    let some = used.par_chunks_mut(count * panel).enumerate();
+                    some.for_each(|(i, out)| pack(matrix, side, pass, i * count, out));
+                });
+            } else {
+                for (pass, used) in used.chunks_mut(panels * panel).enumerate() {
+                    for (i, out) in used.chunks_mut(count * panel).enumerate() {
+                        pack(matrix, side, pass, i * count, out);
+                    }
+                }
+            }
+        };
+    pack_side(b, Side::Right, right_panel, right_panels, right_used);
+    pack_side(a, Side::Left, left_panel, left_panels, left_used);
+    let (tile_rows, tile_columns) = match parallel {
+        true => tiling(left_panels, right_panels),
+        false => (left_panels, right_panels),
     };
-    let pack_left = |(index, out): (usize, &mut [u32])| {
-        pack(a, Side::Left, index, left_panels, kernel.rows, out);
-    };
-    let tile_rows;
-    let tile_columns;
-    if parallel {
-        let panels = right_used.par_chunks_mut(right_panel).enumerate();
-        panels.for_each(pack_right);
-        let panels = left_used.par_chunks_mut(left_panel).enumerate();
-        panels.for_each(pack_left);
-        (tile_rows, tile_columns) = tiling(left_panels, right_panels);
-    } else {
-        let panels = right_used.chunks_mut(right_panel).enumerate();
-        panels.for_each(pack_right);
-        let panels = left_used.chunks_mut(left_panel).enumerate();
-        panels.for_each(pack_left);
-        (tile_rows, tile_columns) = (left_panels, right_panels);
-    }
     let across = right_panels.div_ceil(tile_columns.max(1));
     let tiles = left_panels.div_ceil(tile_rows.max(1)) * across;
     let (left_used, right_used) = (&*left_used, &*right_used);
@@ -341,12 +376,19 @@ fn run(
                     _ => std::ptr::null(),
                 };
                 for i in first_left..(first_left + tile_rows).min(left_panels) {
-                    let left = &left_used[(pass * left_panels + i) * left_panel..];
                     let row = i * kernel.rows;
+                    let left = match left_layout {
+                        LeftLayout::Source(stride) => {
+                            let at = row * stride + pass * DEPTH;
+                            // SAFETY: `Matrix` holds the row, and the depth from here on.
+                            unsafe { a.data.as_ptr().add(at).cast() }
+                        }
+                        _ => left_used[(pass * left_panels + i) * left_panel..].as_ptr(),
+                    };
                     let tile = Tile {
                         depth,
-                        left: left.as_ptr(),
-                        left_by_rows,
+                        left,
+                        left_layout,
                         right: right.as_ptr(),
                         out: out.at(row, column),
                         stride,
@@ -400,58 +442,74 @@ fn tiling(left_panels: usize, right_panels: usize) -> (usize, usize) {
     (down.max(1), across.max(1))
 }
 
-/// Packs f32 units, any side: `out` is `[lane][DEPTH]` where `by_rows`, else `[depth][width]`.
+/// Packs f32 units, any side, `WIDTH` lanes a panel: a panel is `[lane][DEPTH]` where `by_rows`,
+/// else `[depth][lane]`.
 #[inline(always)]
-fn pack_f32(pack: Pack<'_>, width: usize, by_rows: bool) {
+fn pack_f32<const WIDTH: usize>(pack: Pack<'_>, by_rows: bool) {
     let Pack {
         source,
         stride,
         depth_contiguous,
-        lane,
-        lanes,
+        lane: first,
+        lanes: all,
         from,
         depth,
         out,
     } = pack;
+    let panel = WIDTH * DEPTH;
     match (depth_contiguous, by_rows) {
         (true, true) => {
-            for i in 0..width {
-                let to = &mut out[i * DEPTH..i * DEPTH + depth];
-                if i < lanes {
-                    let at = (lane + i) * stride + from;
-                    to.iter_mut()
-                        .zip(&source[at..at + depth])
-                        .for_each(|(to, from)| *to = from.to_bits());
+            for (i, to) in out.chunks_exact_mut(DEPTH).enumerate() {
+                if i < all {
+                    let at = (first + i) * stride + from;
+                    let values = &source[at..at + depth];
+                    for (to, value) in to.iter_mut().zip(values) {
+                        *to = value.to_bits();
+                    }
                 } else {
-                    to.fill(0);
+                    to[..depth].fill(0);
                 }
             }
         }
         (true, false) => {
-            if lanes < width {
-                out[..depth * width].fill(0);
-            }
-            // Blocks of depth, so that the lines written stay in cache while lanes go by.
-            for block in (0..depth).step_by(16) {
-                let length = 16.min(depth - block);
-                for i in 0..lanes {
-                    let at = (lane + i) * stride + from + block;
-                    let values = &source[at..at + length];
-                    let to = &mut out[block * width..(block + length) * width];
-                    for (to, value) in to.chunks_exact_mut(width).zip(values) {
-                        to[i] = value.to_bits();
+            for (index, out) in out.chunks_exact_mut(panel).enumerate() {
+                let lane = first + index * WIDTH;
+                let lanes = WIDTH.min(all - index * WIDTH);
+                if lanes < WIDTH {
+                    out[..depth * WIDTH].fill(0);
+                }
+                // Blocks of depth, so that the lines written stay in cache while lanes go by.
+                for block in (0..depth).step_by(16) {
+                    let length = 16.min(depth - block);
+                    for i in 0..lanes {
+                        let at = (lane + i) * stride + from + block;
+                        let values = &source[at..at + length];
+                        let to = &mut out[block * WIDTH..(block + length) * WIDTH];
+                        for (to, value) in to.chunks_exact_mut(WIDTH).zip(values) {
+                            to[i] = value.to_bits();
+                        }
                     }
                 }
             }
         }
         (false, _) => {
             for d in 0..depth {
-                let at = (from + d) * stride + lane;
-                let to = &mut out[d * width..(d + 1) * width];
-                for (to, value) in to.iter_mut().zip(&source[at..at + lanes]) {
-                    *to = value.to_bits();
+                let at = (from + d) * stride + first;
+                let (whole, part) = source[at..at + all].as_chunks::<WIDTH>();
+                let mut panels = out.chunks_exact_mut(panel);
+                for (values, out) in whole.iter().zip(panels.by_ref()) {
+                    let to = &mut out[d * WIDTH..(d + 1) * WIDTH];
+                    for (to, value) in to.iter_mut().zip(values) {
+                        *to = value.to_bits();
+                    }
                 }
-                to[lanes..].fill(0);
+                if let Some(out) = panels.next() {
+                    let to = &mut out[d * WIDTH..(d + 1) * WIDTH];
+                    for (to, value) in to.iter_mut().zip(part) {
+                        *to = value.to_bits();
+                    }
+                    to[part.len()..].fill(0);
+                }
             }
         }
     }

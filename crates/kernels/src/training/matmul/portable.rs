@@ -1,6 +1,6 @@
 //! The inner kernel in plain Rust, which compilers turn into what the target has.
 
-use super::{DEPTH, Kernel, Pack, Tile, pack_f32};
+use super::{DEPTH, Kernel, LeftLayout, Pack, Tile, pack_f32};
 
 const ROWS: usize = 4;
 const COLUMNS: usize = 16;
@@ -9,6 +9,8 @@ pub(super) const KERNEL: Kernel = Kernel {
     rows: ROWS,
     columns: COLUMNS,
     unit: 1,
+    panels_together: 4,
+    reads_rows: true,
     pack_left,
     pack_right,
     tile,
@@ -16,11 +18,11 @@ pub(super) const KERNEL: Kernel = Kernel {
 
 fn pack_left(pack: Pack<'_>) {
     let by_rows = pack.depth_contiguous;
-    pack_f32(pack, ROWS, by_rows);
+    pack_f32::<ROWS>(pack, by_rows);
 }
 
 fn pack_right(pack: Pack<'_>) {
-    pack_f32(pack, COLUMNS, false);
+    pack_f32::<COLUMNS>(pack, false);
 }
 
 /// # Safety
@@ -28,10 +30,10 @@ fn pack_right(pack: Pack<'_>) {
 unsafe fn tile(tile: &Tile) {
     // SAFETY: the caller's promise, and the strides are those that packing wrote.
     unsafe {
-        if tile.left_by_rows {
-            compute(tile, DEPTH, 1);
-        } else {
-            compute(tile, 1, ROWS);
+        match tile.left_layout {
+            LeftLayout::Rows => compute(tile, DEPTH, 1),
+            LeftLayout::Depths => compute(tile, 1, ROWS),
+            LeftLayout::Source(stride) => compute(tile, stride, 1),
         }
     }
 }
@@ -41,12 +43,15 @@ unsafe fn tile(tile: &Tile) {
 #[inline(always)]
 unsafe fn compute(tile: &Tile, row_step: usize, depth_step: usize) {
     let mut sums = [[0.0_f32; COLUMNS]; ROWS];
+    // Rows that the tile lacks are read as its last one; their sums are not stored.
+    let last = tile.rows.saturating_sub(1);
     for d in 0..tile.depth {
         // SAFETY: the caller's promise.
         let right = unsafe { &*tile.right.add(d * COLUMNS).cast::<[f32; COLUMNS]>() };
         for (row, sums) in sums.iter_mut().enumerate() {
+            let at = row.min(last) * row_step + d * depth_step;
             // SAFETY: as above.
-            let left = unsafe { *tile.left.add(row * row_step + d * depth_step).cast::<f32>() };
+            let left = unsafe { *tile.left.add(at).cast::<f32>() };
             for (sum, right) in sums.iter_mut().zip(right) {
                 *sum += left * right;
             }

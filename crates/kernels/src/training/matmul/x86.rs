@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
-use super::{DEPTH, Kernel, Pack, Precision, Tile, pack_f32};
+use super::{DEPTH, Kernel, LeftLayout, Pack, Precision, Tile, pack_f32};
 
 /// The best kernel that this processor runs, if it is better than the portable one.
 pub(super) fn kernel(precision: Precision) -> Option<Kernel> {
@@ -35,6 +35,8 @@ const AVX512: Kernel = Kernel {
     rows: ROWS,
     columns: COLUMNS,
     unit: 1,
+    panels_together: 4,
+    reads_rows: false,
     pack_left: pack_left_f32,
     pack_right: pack_right_f32,
     tile: tile_f32,
@@ -44,6 +46,8 @@ const AVX512_BF16: Kernel = Kernel {
     rows: ROWS,
     columns: COLUMNS,
     unit: 2,
+    panels_together: 1,
+    reads_rows: false,
     pack_left: pack_left_bf16,
     pack_right: pack_right_bf16,
     tile: tile_bf16,
@@ -52,12 +56,12 @@ const AVX512_BF16: Kernel = Kernel {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn pack_left_f32(pack: Pack<'_>) {
     let by_rows = pack.depth_contiguous;
-    pack_f32(pack, ROWS, by_rows);
+    pack_f32::<ROWS>(pack, by_rows);
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn pack_right_f32(pack: Pack<'_>) {
-    pack_f32(pack, COLUMNS, false);
+    pack_f32::<COLUMNS>(pack, false);
 }
 
 /// # Safety
@@ -66,7 +70,7 @@ fn pack_right_f32(pack: Pack<'_>) {
 unsafe fn tile_f32(tile: &Tile) {
     // SAFETY: the caller's promise, and the strides are those that packing wrote.
     unsafe {
-        if tile.left_by_rows {
+        if tile.left_layout == LeftLayout::Rows {
             compute_f32::<DEPTH, 1>(tile);
         } else {
             compute_f32::<1, ROWS>(tile);
@@ -105,7 +109,7 @@ unsafe fn compute_f32<const ROW: usize, const STEP: usize>(tile: &Tile) {
 unsafe fn tile_bf16(tile: &Tile) {
     // SAFETY: as in `tile_f32`.
     unsafe {
-        if tile.left_by_rows {
+        if tile.left_layout == LeftLayout::Rows {
             compute_bf16::<DEPTH, 1>(tile);
         } else {
             compute_bf16::<1, ROWS>(tile);
@@ -288,6 +292,8 @@ pub(super) const AVX2: Kernel = Kernel {
     rows: AVX2_ROWS,
     columns: AVX2_COLUMNS,
     unit: 1,
+    panels_together: 4,
+    reads_rows: true,
     pack_left: pack_left_avx2,
     pack_right: pack_right_avx2,
     tile: tile_avx2,
@@ -296,12 +302,12 @@ pub(super) const AVX2: Kernel = Kernel {
 #[target_feature(enable = "avx2")]
 fn pack_left_avx2(pack: Pack<'_>) {
     let by_rows = pack.depth_contiguous;
-    pack_f32(pack, AVX2_ROWS, by_rows);
+    pack_f32::<AVX2_ROWS>(pack, by_rows);
 }
 
 #[target_feature(enable = "avx2")]
 fn pack_right_avx2(pack: Pack<'_>) {
-    pack_f32(pack, AVX2_COLUMNS, false);
+    pack_f32::<AVX2_COLUMNS>(pack, false);
 }
 
 /// # Safety
@@ -310,34 +316,79 @@ fn pack_right_avx2(pack: Pack<'_>) {
 unsafe fn tile_avx2(tile: &Tile) {
     // SAFETY: as in `tile_f32`.
     unsafe {
-        if tile.left_by_rows {
-            compute_avx2::<DEPTH, 1>(tile);
-        } else {
-            compute_avx2::<1, AVX2_ROWS>(tile);
+        match tile.left_layout {
+            LeftLayout::Rows => compute_avx2::<1>(tile, DEPTH),
+            LeftLayout::Depths => compute_avx2::<AVX2_ROWS>(tile, 1),
+            LeftLayout::Source(stride) => compute_avx2::<1>(tile, stride),
         }
     }
 }
 
 /// # Safety
-/// As `compute_f32`.
+/// As `tile_f32`; element (row, depth) of the left side is at `row * row_step + depth * STEP`.
 #[target_feature(enable = "avx2,fma")]
-unsafe fn compute_avx2<const ROW: usize, const STEP: usize>(tile: &Tile) {
+unsafe fn compute_avx2<const STEP: usize>(tile: &Tile, row_step: usize) {
     let mut sums = [[_mm256_setzero_ps(); 2]; AVX2_ROWS];
-    let mut block = [[0.0_f32; AVX2_COLUMNS]; AVX2_ROWS];
-    // SAFETY: panels hold `depth` units of every row and column.
+    // SAFETY: the left side holds `depth` units of every row that the tile has (those that it
+    // lacks are read as its last one), the right panel of every column.
     unsafe {
-        let (mut left, mut right) = (tile.left.cast::<f32>(), tile.right.cast::<f32>());
-        for _ in 0..tile.depth {
+        let last = tile.rows.saturating_sub(1);
+        let rows: [*const f32; AVX2_ROWS] =
+            std::array::from_fn(|row| tile.left.cast::<f32>().add(row.min(last) * row_step));
+        let mut right = tile.right.cast::<f32>();
+        for d in 0..tile.depth {
             let (low, high) = (_mm256_loadu_ps(right), _mm256_loadu_ps(right.add(8)));
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let spread = _mm256_set1_ps(*left.add(row * ROW));
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                let spread = _mm256_set1_ps(*row.add(d * STEP));
                 sums[0] = _mm256_fmadd_ps(spread, low, sums[0]);
                 sums[1] = _mm256_fmadd_ps(spread, high, sums[1]);
             }
-            left = left.add(STEP);
             right = right.add(AVX2_COLUMNS);
         }
-        for (block, sums) in block.iter_mut().zip(&sums) {
+        // A copy, as in `compute_f32`.
+        let done = sums;
+        if tile.rows == AVX2_ROWS && tile.columns == AVX2_COLUMNS {
+            store_whole_avx2(tile, &done);
+        } else {
+            store_part_avx2(tile, &done);
+        }
+    }
+}
+
+/// # Safety
+/// As `tile_f32`; the tile is whole.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn store_whole_avx2(tile: &Tile, sums: &[[__m256; 2]; AVX2_ROWS]) {
+    // SAFETY: all rows and columns lie within `out`, and within the bias if any.
+    unsafe {
+        let mut start = [_mm256_setzero_ps(); 2];
+        if !tile.bias.is_null() {
+            start = [
+                _mm256_loadu_ps(tile.bias),
+                _mm256_loadu_ps(tile.bias.add(8)),
+            ];
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            let out = tile.out.add(row * tile.stride);
+            if tile.add {
+                start = [_mm256_loadu_ps(out), _mm256_loadu_ps(out.add(8))];
+            }
+            _mm256_storeu_ps(out, _mm256_add_ps(start[0], sums[0]));
+            _mm256_storeu_ps(out.add(8), _mm256_add_ps(start[1], sums[1]));
+        }
+    }
+}
+
+/// # Safety
+/// As `tile_f32`.
+#[target_feature(enable = "avx2")]
+#[cold]
+unsafe fn store_part_avx2(tile: &Tile, sums: &[[__m256; 2]; AVX2_ROWS]) {
+    let mut block = [[0.0_f32; AVX2_COLUMNS]; AVX2_ROWS];
+    for (block, sums) in block.iter_mut().zip(sums) {
+        // SAFETY: a row of the block is two vectors long.
+        unsafe {
             _mm256_storeu_ps(block.as_mut_ptr(), sums[0]);
             _mm256_storeu_ps(block.as_mut_ptr().add(8), sums[1]);
         }
