@@ -8,7 +8,7 @@ use crate::embeddings::Embeddings;
 use crate::heads::Linear;
 use crate::layer::Layer;
 use crate::parameters::Builder;
-use crate::{AlbertBackend, DropoutKey, Error, InputBatch, Precision, Result};
+use crate::{AlbertBackend, DropoutKey, Error, InputBatch, Precision, Result, Rows, Selection};
 
 /// The encoder: embeddings, a mapping to the hidden size, and groups of shared layers
 /// (Lan et al. 2019, section 3.1), with the pooler where the architecture has one.
@@ -103,6 +103,70 @@ impl<B: AlbertBackend> Albert<B> {
         hidden_states: bool,
     ) -> Result<AlbertOutput<B>> {
         let rows = batch.rows();
+        let mut x = self.embed(batch, key)?; // [tokens, hidden]
+        let mut states = Vec::new();
+        for layer in 0..self.depth {
+            if hidden_states {
+                states.push(x.clone());
+            }
+            x = self.apply(layer, x, rows, key);
+        }
+        if hidden_states {
+            states.push(x.clone());
+        }
+
+        Ok(AlbertOutput {
+            hidden_states: states,
+            pooled: self.pool(&x, rows.starts()),
+            last_hidden_state: x,
+        })
+    }
+
+    /// Encodes a batch for selected tokens, the first of each row among them; nothing is dropped.
+    /// The last layer's output is `[selected, hidden]`.
+    ///
+    /// # Errors
+    /// A row is longer than the position embeddings.
+    pub(crate) fn forward_selected(
+        &self,
+        batch: &InputBatch<B>,
+        selection: &Selection,
+    ) -> Result<AlbertOutput<B>> {
+        let rows = batch.rows();
+        let mut x = self.embed(batch, None)?;
+        let last = self.depth - 1;
+        for layer in 0..last {
+            x = self.apply(layer, x, rows, None);
+        }
+        let group = &self.groups[self.config.group_of_layer(last)];
+        if let Some((shared, before)) = group.split_last() {
+            for shared in before {
+                x = shared.forward(x, rows, 0, None);
+            }
+            x = shared.forward_selected(x, rows, selection);
+        }
+        let firsts = selection.counts().iter().scan(0, |next, count| {
+            let first = *next;
+            *next += count;
+            Some(first)
+        });
+        let firsts: Vec<usize> = firsts.collect();
+        Ok(AlbertOutput {
+            hidden_states: Vec::new(),
+            pooled: self.pool(&x, &firsts),
+            last_hidden_state: x,
+        })
+    }
+
+    /// Whether training drops anything.
+    pub(crate) fn drops(&self) -> bool {
+        let layers = self.groups.iter().flatten();
+        layers.fold(false, |any, layer| any || layer.drops())
+    }
+
+    /// The mapped embeddings `[tokens, hidden]`.
+    fn embed(&self, batch: &InputBatch<B>, key: Option<DropoutKey>) -> Result<Tensor<B, 2>> {
+        let rows = batch.rows();
         let limit = self.config.max_position_embeddings;
         if rows.longest() > limit {
             let longest = rows.longest();
@@ -111,32 +175,29 @@ impl<B: AlbertBackend> Albert<B> {
         }
         let (ids, type_ids) = (batch.ids(), batch.type_ids());
         let embedded = self.embeddings.forward(ids, type_ids, rows, key);
-        let mut x = self.mapping.forward(embedded); // [tokens, hidden]
+        Ok(self.mapping.forward(embedded))
+    }
 
-        let mut states = Vec::new();
-        let inner = self.config.inner_group_num;
-        for layer in 0..self.depth {
-            if hidden_states {
-                states.push(x.clone());
-            }
-            let group = &self.groups[self.config.group_of_layer(layer)];
-            for (i, shared) in group.iter().enumerate() {
-                x = shared.forward(x, rows, layer * inner + i, key);
-            }
+    /// Applies layer `layer`, `[tokens, hidden]` to the same.
+    fn apply(
+        &self,
+        layer: usize,
+        mut x: Tensor<B, 2>,
+        rows: &Rows,
+        key: Option<DropoutKey>,
+    ) -> Tensor<B, 2> {
+        let group = &self.groups[self.config.group_of_layer(layer)];
+        for (i, shared) in group.iter().enumerate() {
+            x = shared.forward(x, rows, layer * self.config.inner_group_num + i, key);
         }
-        if hidden_states {
-            states.push(x.clone());
-        }
+        x
+    }
 
-        let pooled = self.pooler.as_ref().map(|pooler| {
-            let starts: Vec<i32> = rows.starts().iter().map(|&start| start as i32).collect();
-            let starts = Tensor::from_data(TensorData::from(starts.as_slice()), &x.device());
-            pooler.forward(x.clone().select(0, starts)).tanh()
-        });
-        Ok(AlbertOutput {
-            hidden_states: states,
-            last_hidden_state: x,
-            pooled,
-        })
+    /// The pooled rows `starts` of `x`, `[starts, hidden]`, where there is a pooler.
+    fn pool(&self, x: &Tensor<B, 2>, starts: &[usize]) -> Option<Tensor<B, 2>> {
+        let pooler = self.pooler.as_ref()?;
+        let starts: Vec<i32> = starts.iter().map(|&start| start as i32).collect();
+        let starts = Tensor::from_data(TensorData::from(starts.as_slice()), &x.device());
+        Some(pooler.forward(x.clone().select(0, starts)).tanh())
     }
 }

@@ -13,8 +13,8 @@ pub use albert_kernels::training::matmul::Precision;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
 
-use crate::Rows;
 use crate::dropout::Dropout;
+use crate::rows::{Rows, Selection};
 
 /// A Burn backend with the operations of ALBERT.
 ///
@@ -73,6 +73,19 @@ pub trait AlbertBackend: Backend {
         precision: Precision,
     ) -> Tensor<Self, 2> {
         plain::attend(projected, rows, heads, dropout, precision)
+    }
+
+    /// As [`AlbertBackend::attend`], where only selected tokens ask: from their queries
+    /// `[selected, heads * dim]` and the keys and values of all tokens `[tokens, heads * dim]` to
+    /// `[selected, heads * dim]`.
+    fn attend_selected(
+        sides: [Tensor<Self, 2>; 3],
+        rows: &Rows,
+        selection: &Selection,
+        heads: usize,
+        precision: Precision,
+    ) -> Tensor<Self, 2> {
+        plain::attend_selected(sides, rows, selection, heads, precision)
     }
 
     /// Mean cross-entropy of `logits` `[items, classes]` against `labels` `[items]`: `[1]`.

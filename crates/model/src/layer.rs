@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use crate::dropout::{self, DropoutKey, Site};
 use crate::heads::{Linear, Norm};
 use crate::parameters::Builder;
-use crate::{AlbertBackend, Precision, Result, Rows};
+use crate::{AlbertBackend, Precision, Result, Rows, Selection};
 
 /// One layer, applied as often as layers share it.
 #[derive(Module, Debug)]
@@ -84,30 +84,65 @@ impl<B: AlbertBackend> Layer<B> {
         depth: usize,
         key: Option<DropoutKey>,
     ) -> Tensor<B, 2> {
-        let drop = |site, rate| DropoutKey::at(key, site, depth, rate);
-
+        let site = Site::AttentionProbabilities;
+        let dropped = DropoutKey::at(key, site, depth, self.attention_dropout);
         let sides = [&self.query, &self.key, &self.value].map(Linear::parameters);
-        let [(query, query_bias), (key, key_bias), (value, value_bias)] = sides;
+        let [(q, q_bias), (k, k_bias), (v, v_bias)] = sides;
         let projected = B::project(
             x.clone(),
-            [query, key, value],
-            [query_bias, key_bias, value_bias],
+            [q, k, v],
+            [q_bias, k_bias, v_bias],
             self.precision,
         ); // [tokens, 3 * hidden]
-        let context = B::attend(
-            projected,
-            rows,
-            self.heads,
-            drop(Site::AttentionProbabilities, self.attention_dropout),
-            self.precision,
-        );
-        let attended = self.attention_output.forward(context);
-        let attended = dropout::apply(attended, drop(Site::AttentionOutput, self.hidden_dropout));
+        let context = B::attend(projected, rows, self.heads, dropped, self.precision);
+        self.feed_forward(self.attention_output.forward(context), x, depth, key)
+    }
+
+    /// Applies the layer as the last of the network, for selected tokens alone; nothing is
+    /// dropped.
+    ///
+    /// The other tokens are seen as keys and values, but what would become of them nobody asks:
+    /// where a sixth of the tokens is masked, most of a layer's work is not done.
+    ///
+    /// # Shapes
+    /// - `x`: `[tokens, hidden]`
+    /// - output: `[selected, hidden]`
+    pub(crate) fn forward_selected(
+        &self,
+        x: Tensor<B, 2>,
+        rows: &Rows,
+        selection: &Selection,
+    ) -> Tensor<B, 2> {
+        let own = x.clone().select(0, selection.indices::<B>(&x.device())); // [selected, hidden]
+        let sides = [
+            self.query.forward(own.clone()),
+            self.key.forward(x.clone()),
+            self.value.forward(x),
+        ];
+        let context = B::attend_selected(sides, rows, selection, self.heads, self.precision);
+        self.feed_forward(self.attention_output.forward(context), own, 0, None)
+    }
+
+    /// What follows attention: its norm, the feed-forward network, and that one's norm.
+    fn feed_forward(
+        &self,
+        attended: Tensor<B, 2>,
+        x: Tensor<B, 2>,
+        depth: usize,
+        key: Option<DropoutKey>,
+    ) -> Tensor<B, 2> {
+        let drop = |site| DropoutKey::at(key, site, depth, self.hidden_dropout);
+        let attended = dropout::apply(attended, drop(Site::AttentionOutput));
         let x = self.attention_norm.forward(attended, Some(x));
 
-        let inner = B::activate(self.ffn.forward(x.clone()), self.activation); // [tokens, intermediate]
+        let inner = B::activate(self.ffn.forward(x.clone()), self.activation); // [.., intermediate]
         let output = self.ffn_output.forward(inner);
-        let output = dropout::apply(output, drop(Site::FeedForward, self.hidden_dropout));
+        let output = dropout::apply(output, drop(Site::FeedForward));
         self.output_norm.forward(output, Some(x))
+    }
+
+    /// Whether training drops anything in this layer.
+    pub(crate) fn drops(&self) -> bool {
+        self.hidden_dropout > 0.0 || self.attention_dropout > 0.0
     }
 }

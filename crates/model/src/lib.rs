@@ -61,7 +61,7 @@ pub use error::{Error, Result};
 pub use heads::{Linear, MaskedLmHead, Norm};
 pub use parameters::{NamedParameters, parameter_id};
 pub use pretraining::{AlbertForPreTraining, PretrainOutput};
-pub use rows::Rows;
+pub use rows::{Rows, Selection};
 pub use task::{AlbertForTask, TaskOutput};
 
 /// The CPU backend that learning runs on: Burn's Flex, differentiated.

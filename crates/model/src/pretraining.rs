@@ -8,7 +8,9 @@ use burn::tensor::{Tensor, backend::Backend};
 
 use crate::heads::{Linear, MaskedLmHead};
 use crate::parameters::{Builder, NamedParameters, Source};
-use crate::{Albert, AlbertBackend, DropoutKey, Error, Precision, PretrainBatch, Result, initial};
+use crate::{
+    Albert, AlbertBackend, DropoutKey, Error, Precision, PretrainBatch, Result, Selection, initial,
+};
 
 /// ALBERT with both pretraining heads.
 #[derive(Module, Debug)]
@@ -135,7 +137,18 @@ impl<B: AlbertBackend> AlbertForPreTraining<B> {
         key: Option<DropoutKey>,
     ) -> Result<PretrainOutput<B>> {
         let (input, positions) = batch.unpadded()?;
-        let output = self.albert.forward(&input, key, false)?;
+        let whole = !B::HOST || (key.is_some() && self.albert.drops());
+        let (output, positions) = if whole {
+            (self.albert.forward(&input, key, false)?, positions)
+        } else {
+            // Tensors lie in this process's memory: reading them waits for nothing.
+            let device = positions.device();
+            let tokens = positions.into_data();
+            let tokens: Vec<usize> = tokens.iter::<i64>().map(|i| i as usize).collect();
+            let selection = Selection::with_starts(input.rows(), &tokens)?;
+            let output = self.albert.forward_selected(&input, &selection)?;
+            (output, selection.places(&tokens, &device))
+        };
         let Some(pooled) = output.pooled else {
             return Err(Error::UnknownParameter("albert.pooler.weight".into()));
         };

@@ -124,6 +124,69 @@ fn dropout_depends_on_its_key_alone() -> TestResult {
     Ok(())
 }
 
+/// The last layer is computed for masked and first tokens alone, unless something is dropped: a
+/// rate that no draw falls below, and that leaves the others as they are, asks for the whole one.
+#[test]
+fn the_last_layer_needs_only_the_tokens_asked_for() -> TestResult {
+    for inner in [1, 2] {
+        let mut config = tiny()?;
+        config.inner_group_num = inner;
+        let device = Default::default();
+        let selected = AlbertForPreTraining::<Cpu>::init(&config, 3, &device)?;
+        config.hidden_dropout_prob = 1e-12;
+        let whole = AlbertForPreTraining::<Cpu>::init(&config, 3, &device)?;
+        let key = Some(DropoutKey { seed: 5, step: 1 });
+        let (ours, theirs) = (
+            selected.forward(&batch()?, key)?,
+            whole.forward(&batch()?, key)?,
+        );
+        let logits = |output: &albert_model::PretrainOutput<Cpu>| {
+            let of =
+                |x: burn::tensor::Tensor<Cpu, 2>| x.into_data().iter::<f32>().collect::<Vec<_>>();
+            let order = of(output.order_logits.clone());
+            [of(output.masked_lm_logits.clone()), order].concat()
+        };
+        // A token's numbers do not depend on which others are computed beside it.
+        assert_eq!(logits(&ours), logits(&theirs));
+
+        let (ours, theirs) = (ours.loss.backward(), theirs.loss.backward());
+        let ours = gradients(&selected, &ours);
+        let theirs = gradients(&whole, &theirs);
+        assert_eq!(ours.len(), theirs.len());
+        for (ours, theirs) in ours.iter().zip(&theirs) {
+            let largest = theirs.iter().fold(1e-6_f32, |most, x| most.max(x.abs()));
+            for (ours, theirs) in ours.iter().zip(theirs) {
+                // Sums over twelve tokens or fewer, some of them zero, in another order.
+                assert!((ours - theirs).abs() <= 2e-6 * largest, "{ours} {theirs}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every parameter's gradient.
+fn gradients(
+    model: &AlbertForPreTraining<Cpu>,
+    gradients: &<Cpu as burn::tensor::backend::AutodiffBackend>::Gradients,
+) -> Vec<Vec<f32>> {
+    use burn::module::{Module, ModuleVisitor, Param};
+    use burn::tensor::Tensor;
+    struct Collect<'a>(
+        &'a <Cpu as burn::tensor::backend::AutodiffBackend>::Gradients,
+        Vec<Vec<f32>>,
+    );
+    impl ModuleVisitor<Cpu> for Collect<'_> {
+        fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Cpu, D>>) {
+            if let Some(gradient) = param.val().grad(self.0) {
+                self.1.push(gradient.into_data().iter::<f32>().collect());
+            }
+        }
+    }
+    let mut collect = Collect(gradients, Vec::new());
+    model.visit(&mut collect);
+    collect.1
+}
+
 #[test]
 fn rounded_products_stay_near() -> TestResult {
     let model = AlbertForPreTraining::<Cpu>::init(&tiny()?, 3, &Default::default())?;

@@ -131,20 +131,37 @@ pub fn matmul(precision: Precision, a: Matrix<'_>, b: Matrix<'_>, start: Start<'
 pub(super) struct Shared<'a> {
     target: Target,
     length: usize,
-    life: PhantomData<&'a mut [f32]>,
+    life: PhantomData<&'a mut f32>,
 }
 
-impl<'a> Shared<'a> {
-    pub(super) fn new(data: &'a mut [f32], stride: usize) -> Self {
-        Self {
-            target: Target {
-                data: data.as_mut_ptr(),
-                stride,
-            },
-            length: data.len(),
-            life: PhantomData,
-        }
+impl Shared<'_> {
+    /// Elements from one row to the next.
+    pub(super) fn stride(&self) -> usize {
+        self.target.stride
     }
+}
+
+/// A new slice of `count` numbers that `write` fills, as a matrix whose rows start `stride` apart.
+///
+/// # Safety
+/// `write` writes every number.
+pub(super) unsafe fn written(
+    count: usize,
+    stride: usize,
+    write: impl FnOnce(Shared<'_>),
+) -> Vec<f32> {
+    let mut numbers: Vec<f32> = Vec::with_capacity(count);
+    write(Shared {
+        target: Target {
+            data: numbers.as_mut_ptr(),
+            stride,
+        },
+        length: count,
+        life: PhantomData,
+    });
+    // SAFETY: there is capacity for `count` numbers, and the caller's `write` wrote them all.
+    unsafe { numbers.set_len(count) };
+    numbers
 }
 
 /// The product of two small matrices on this thread, written to `out` from element `first` on.

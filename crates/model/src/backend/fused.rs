@@ -12,8 +12,8 @@ use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Int, Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor};
 
 use super::{AlbertBackend, Precision, plain};
-use crate::Rows;
 use crate::dropout::Dropout;
+use crate::rows::{Rows, Selection};
 
 impl AlbertBackend for Flex {
     const HOST: bool = true;
@@ -66,6 +66,18 @@ impl AlbertBackend for Flex {
     ) -> Tensor<Self, 2> {
         let plan = forward::Plan::new(rows, heads, dropout, precision);
         raise(forward::attend(&plan, &lower(projected)))
+    }
+
+    fn attend_selected(
+        sides: [Tensor<Self, 2>; 3],
+        rows: &Rows,
+        selection: &Selection,
+        heads: usize,
+        precision: Precision,
+    ) -> Tensor<Self, 2> {
+        let plan = forward::Plan::selected(rows, selection, heads, precision);
+        let sides = sides.map(lower);
+        raise(forward::attend_selected(&plan, sides.each_ref()))
     }
 
     fn cross_entropy(logits: Tensor<Self, 2>, labels: Tensor<Self, 1, Int>) -> Tensor<Self, 1> {
@@ -180,6 +192,25 @@ impl<C: CheckpointStrategy> AlbertBackend for Autodiff<Flex, C> {
         let step = steps::Attend.prepare::<C>([projected.node.clone()]);
         raise(match step.compute_bound().stateful() {
             OpsKind::Tracked(step) => step.finish((plan, projected.primitive), out),
+            OpsKind::UnTracked(step) => step.finish(out),
+        })
+    }
+
+    fn attend_selected(
+        sides: [Tensor<Self, 2>; 3],
+        rows: &Rows,
+        selection: &Selection,
+        heads: usize,
+        precision: Precision,
+    ) -> Tensor<Self, 2> {
+        let plan = forward::Plan::selected(rows, selection, heads, precision);
+        let sides = sides.map(lower);
+        let nodes = sides.each_ref().map(|side| side.node.clone());
+        let sides = sides.map(|side| side.primitive);
+        let out = forward::attend_selected(&plan, sides.each_ref());
+        let step = steps::AttendSelected.prepare::<C>(nodes);
+        raise(match step.compute_bound().stateful() {
+            OpsKind::Tracked(step) => step.finish((plan, sides), out),
             OpsKind::UnTracked(step) => step.finish(out),
         })
     }

@@ -2,12 +2,14 @@
 
 use albert_checkpoint::Activation;
 use burn::tensor::backend::Backend;
-use burn::tensor::{FloatDType, Int, Tensor, TensorData, activation as burn_activation};
+use burn::tensor::{
+    FloatDType, IndexingUpdateOp, Int, Tensor, TensorData, activation as burn_activation,
+};
 
 use super::Precision;
 
-use crate::Rows;
 use crate::dropout::{self, Dropout};
+use crate::rows::{Rows, Selection};
 
 /// Added to the scores of padding before the softmax: its probability is then exactly 0 in f32,
 /// and the largest negative number would overflow when the row's maximum is subtracted.
@@ -141,6 +143,21 @@ pub(super) fn attend<B: Backend>(
     } else {
         context.select(0, indices(rows.padded_indices(longest)))
     }
+}
+
+/// Attention of all tokens, those selected kept.
+pub(super) fn attend_selected<B: Backend>(
+    [query, key, value]: [Tensor<B, 2>; 3],
+    rows: &Rows,
+    selection: &Selection,
+    heads: usize,
+    precision: Precision,
+) -> Tensor<B, 2> {
+    let indices = selection.indices::<B>(&key.device());
+    let queries = key.zeros_like();
+    let queries = queries.select_assign(0, indices.clone(), query, IndexingUpdateOp::Add);
+    let projected = Tensor::cat(vec![queries, key, value], 1);
+    attend(projected, rows, heads, None, precision).select(0, indices)
 }
 
 pub(super) fn cross_entropy<B: Backend>(

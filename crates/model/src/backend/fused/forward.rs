@@ -10,8 +10,8 @@ use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::super::Precision;
-use crate::Rows;
 use crate::dropout::Dropout;
+use crate::rows::{Rows, Selection};
 
 /// The numbers of a tensor, row by row.
 pub(super) fn numbers(tensor: &FlexTensor) -> Cow<'_, [f32]> {
@@ -99,6 +99,7 @@ pub(super) fn normalize(
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
     lengths: Arc<[usize]>,
+    queries: Option<Arc<[usize]>>,
     heads: usize,
     dropout: Option<Dropout>,
     precision: Precision,
@@ -113,15 +114,30 @@ impl Plan {
     ) -> Self {
         Self {
             lengths: rows.lengths().into(),
+            queries: None,
             heads,
             dropout,
             precision,
         }
     }
 
+    /// Where only selected tokens ask.
+    pub(super) fn selected(
+        rows: &Rows,
+        selection: &Selection,
+        heads: usize,
+        precision: Precision,
+    ) -> Self {
+        Self {
+            queries: Some(selection.counts().into()),
+            ..Self::new(rows, heads, None, precision)
+        }
+    }
+
     pub(super) fn layout(&self, width: usize) -> attention::Layout<'_> {
         attention::Layout {
             lengths: &self.lengths,
+            queries: self.queries.as_deref(),
             heads: self.heads,
             dim: width / self.heads,
             precision: self.precision,
@@ -133,8 +149,20 @@ impl Plan {
 pub(super) fn attend(plan: &Plan, projected: &FlexTensor) -> FlexTensor {
     let [tokens, columns] = size(projected);
     let width = columns / 3;
-    let out = attention::attention(plan.layout(width), &numbers(projected));
+    let projected = numbers(projected);
+    let projected = attention::Projected::joined(&projected, width);
+    let out = attention::attention(plan.layout(width), projected);
     tensor(out, [tokens, width])
+}
+
+/// From queries of selected tokens, keys and values of all.
+pub(super) fn attend_selected(plan: &Plan, sides: [&FlexTensor; 3]) -> FlexTensor {
+    let [queries, width] = size(sides[0]);
+    let sides = sides.map(numbers);
+    let sides = sides.each_ref().map(|side| &**side);
+    let projected = attention::Projected::separate(sides, width);
+    let out = attention::attention(plan.layout(width), projected);
+    tensor(out, [queries, width])
 }
 
 pub(super) fn labels<B: Backend>(labels: Tensor<B, 1, Int>) -> Arc<[usize]> {

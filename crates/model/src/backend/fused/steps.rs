@@ -179,9 +179,36 @@ impl Backward<Flex, 1> for Attend {
         if let Some(node) = of_projected {
             let layout = plan.layout(shape[1] / 3);
             let gradient = numbers(&gradient);
-            let of_projected =
-                attention::attention_backward(layout, &numbers(&projected), &gradient);
+            let projected = numbers(&projected);
+            let projected = attention::Projected::joined(&projected, shape[1] / 3);
+            let of_projected = attention::attention_backward(layout, projected, &gradient);
             grads.register::<Flex>(node.id, tensor(of_projected, shape));
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct AttendSelected;
+
+impl Backward<Flex, 3> for AttendSelected {
+    /// The plan; queries, keys and values.
+    type State = (Plan, [FlexTensor; 3]);
+
+    fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let gradient = grads.consume::<Flex>(&ops.node);
+        let (plan, sides) = ops.state;
+        let shapes = sides.each_ref().map(size);
+        let sides = sides.each_ref().map(numbers);
+        let sides = sides.each_ref().map(|side| &**side);
+        let width = shapes[0][1];
+        let projected = attention::Projected::separate(sides, width);
+        let gradient = numbers(&gradient);
+        let gradients =
+            attention::attention_backward_separate(plan.layout(width), projected, &gradient);
+        for ((node, gradient), shape) in ops.parents.into_iter().zip(gradients).zip(shapes) {
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, tensor(gradient, shape));
+            }
         }
     }
 }

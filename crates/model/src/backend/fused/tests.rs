@@ -161,6 +161,28 @@ fn attention_equals_its_plain_twin() -> crate::Result<()> {
 }
 
 #[test]
+fn attention_of_selected_tokens_equals_its_plain_twin() -> crate::Result<()> {
+    for (lengths, others, heads, dim) in [
+        (vec![1], vec![], 1, 4),
+        (vec![5, 5, 5], vec![14, 3], 2, 8),
+        (vec![17, 1, 33], vec![2, 20, 50, 16, 2], 4, 12),
+        (vec![70, 128], (0..198).collect(), 2, 64),
+    ] {
+        let rows = Rows::new(&lengths)?;
+        let selection = Selection::with_starts(&rows, &others)?;
+        let selected = selection.tokens().len();
+        let all = [rows.tokens(), heads * dim];
+        let precision = Precision::F32;
+        agree(
+            [random([selected, heads * dim]), random(all), random(all)],
+            |sides| Cpu::attend_selected(sides, &rows, &selection, heads, precision),
+            |sides| plain::attend_selected(sides, &rows, &selection, heads, precision),
+        );
+    }
+    Ok(())
+}
+
+#[test]
 fn cross_entropy_equals_its_plain_twin() {
     for (items, classes) in [(1, 2), (33, 100), (4, 16_000)] {
         let labels: Vec<i32> = (0..items).map(|i| (i * 37 % classes) as i32).collect();
