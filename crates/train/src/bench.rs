@@ -11,6 +11,7 @@ use crate::corpus::Corpus;
 use crate::error::{Error, Result};
 use crate::evaluate::{scalar, to_device};
 use crate::examples::{PairRules, SPECIALS};
+use crate::memory;
 use crate::optim::{AdamW, AdamWConfig, Gradients, Optimizer};
 use crate::random::{Random, SplitMix64};
 use crate::recipe::MaskingRecipe;
@@ -42,6 +43,8 @@ pub struct BenchReport {
     pub tokens_per_step: usize,
     /// Each step's time, in order.
     pub times: Vec<Duration>,
+    /// Bytes that training on the CPU was reckoned to need.
+    pub estimated_bytes: u64,
     /// The loss of the last step, as a sign that something was computed.
     pub loss: f32,
 }
@@ -86,13 +89,17 @@ pub fn bench_training<B: TrainingBackend>(
         let message = format!("must be from {} to {most}, not {length}", SPECIALS + 2);
         return Err(Error::field("length", message));
     }
-    let source = BatchSource {
-        pairs: PairRules {
-            length: *length,
-            short_share: 0.0,
-        },
-        masks: Masks::Training(MaskingRecipe::default().rules()),
+    let masking = MaskingRecipe::default();
+    let shape = memory::Shape {
         rows: *batch,
+        length: *length,
+        masked: masking.share,
+    };
+    if B::HOST {
+        memory::check("batch", config, shape)?;
+    }
+    let source = BatchSource {
+        masks: Masks::Training(masking.rules()),
         ..generated(config.vocab_size, *batch, *length)
     };
     let model = AlbertForPreTraining::<B>::init(config, 0, device)?;
@@ -102,6 +109,7 @@ pub fn bench_training<B: TrainingBackend>(
     let mut report = BenchReport {
         tokens_per_step: batch * length,
         times: Vec::with_capacity(options.steps),
+        estimated_bytes: memory::step_bytes(config, shape),
         loss: f32::NAN,
     };
     for step in 0..WARMUP + options.steps {
@@ -190,6 +198,7 @@ mod tests {
         let report = |times: &[u64]| BenchReport {
             tokens_per_step: 100,
             times: times.iter().map(|&ms| Duration::from_millis(ms)).collect(),
+            estimated_bytes: 0,
             loss: 0.0,
         };
         assert_eq!(report(&[30, 10, 20]).median(), Duration::from_millis(20));

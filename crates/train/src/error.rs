@@ -132,6 +132,27 @@ pub enum Error {
         /// The examples of the batch, by the index of their first sentence in the corpus.
         examples: Vec<u32>,
     },
+    /// A batch that needs more memory than there is.
+    #[error(
+        "`{field}`: {rows} rows of {length} positions need about {}, and {} are available; {}",
+        gigabytes(*needed),
+        gigabytes(*available),
+        instead(*fits)
+    )]
+    Memory {
+        /// The field that says how large the batch is.
+        field: String,
+        /// Rows of a forward pass.
+        rows: usize,
+        /// Positions of a row.
+        length: usize,
+        /// Bytes that they need.
+        needed: u64,
+        /// Bytes that there are.
+        available: u64,
+        /// Rows that would fit.
+        fits: usize,
+    },
     /// The thread that prepares batches panicked: a bug in this crate.
     #[error("the thread that prepares batches failed, which is a bug: {message}")]
     BatchThread {
@@ -201,6 +222,18 @@ fn names(paths: &[PathBuf]) -> String {
         .map(|path| path.display().to_string())
         .collect();
     names.join(", ")
+}
+
+fn gigabytes(bytes: u64) -> String {
+    format!("{:.1} GB", bytes as f64 / 1e9)
+}
+
+/// What to do where a batch does not fit.
+fn instead(fits: usize) -> String {
+    match fits {
+        0 => "not even one row fits: a smaller model or shorter rows would".into(),
+        fits => format!("{fits} rows would fit, and `accumulation` makes steps of more"),
+    }
 }
 
 /// The first few of many numbers.

@@ -72,6 +72,7 @@ mod error;
 mod evaluate;
 pub mod examples;
 pub mod masking;
+mod memory;
 pub mod metrics;
 pub mod optim;
 mod pretrain;

@@ -22,7 +22,7 @@ use crate::run::Run;
 use crate::schedule::Budget;
 use crate::state::{self, FORMAT, RunInfo, Saved};
 use crate::vocabulary::Vocabulary;
-use crate::{cache, metrics};
+use crate::{cache, memory, metrics};
 
 /// What to train, on what, and where to.
 #[derive(Clone, Debug)]
@@ -156,6 +156,16 @@ pub fn pretrain<B: TrainingBackend>(
     let config = recipe.config(tokenizer.vocab_size())?;
     if let Some(saved) = &saved {
         saved.fits(&options.output, &config.parameters())?;
+    }
+    if B::HOST {
+        for (i, stage) in recipe.stage.iter().enumerate() {
+            let shape = memory::Shape {
+                rows: stage.batch,
+                length: stage.length,
+                masked: recipe.masking.share,
+            };
+            memory::check(&format!("stage[{i}].batch"), &config, shape)?;
+        }
     }
     let text = Text::read(options, &tokenizer, tokenizer_checksum, stop, progress)?;
     if let Some(saved) = &saved {

@@ -22,6 +22,7 @@ struct Report {
     step_ms: f64,
     step_ms_all: Vec<f64>,
     peak_memory_bytes: Option<u64>,
+    estimated_memory_bytes: u64,
     loss: f32,
 }
 
@@ -67,6 +68,7 @@ pub fn train(args: BenchTrainArgs) -> Result<()> {
         step_ms: ms(timed.median()),
         step_ms_all: timed.times.iter().map(|&time| ms(time)).collect(),
         peak_memory_bytes: peak_memory(),
+        estimated_memory_bytes: timed.estimated_bytes,
         loss: timed.loss,
     };
     if args.json {

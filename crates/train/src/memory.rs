@@ -1,0 +1,161 @@
+//! How much memory a training step needs, and whether the machine has it.
+
+use std::path::Path;
+
+use albert_checkpoint::{Activation, AlbertConfig};
+
+use crate::error::{Error, Result};
+
+/// A forward and backward pass over this many rows of this length.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub rows: usize,
+    pub length: usize,
+    /// The share of positions that are predicted.
+    pub masked: f64,
+}
+
+/// Bytes that training on the CPU needs at its peak, from what the passes keep:
+///
+/// - a weight, its gradient, both moments and the gradient of one more use: 20 bytes a parameter;
+/// - a layer keeps, for each token and in 4 bytes a number, the projections (3 hidden), context,
+///   attended, both norms' rows and results (4 hidden), the feed-forward network's two inner
+///   matrices and its output; probabilities are computed again; dropout keeps two masks more, and
+///   activations that are not fused some six matrices more;
+/// - the backward pass of one layer holds gradients of about the same size as that layer;
+/// - logits, their gradient and what becomes of it: three times masked positions by vocabulary.
+///
+/// `albert bench train --json` prints this beside what a process really used; docs/performance.md
+/// has the two side by side.
+pub(crate) fn step_bytes(config: &AlbertConfig, shape: Shape) -> u64 {
+    let parameters: usize = config.parameters().iter().map(|p| p.elements()).sum();
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let mut layer = 9 * hidden + 2 * inner;
+    if config.hidden_dropout_prob > 0.0 {
+        layer += 4 * hidden;
+    }
+    if config.hidden_act != Activation::GeluNew {
+        layer += 6 * inner;
+    }
+    let layers = config.num_hidden_layers * config.inner_group_num + 1;
+    let tokens = (shape.rows * shape.length) as u64;
+    let masked = (tokens as f64 * shape.masked).ceil() as u64;
+    let activations = tokens * (layers * layer + 8 * config.embedding_size) as u64;
+    let logits = 3 * masked * config.vocab_size as u64;
+    20 * parameters as u64 + 4 * (activations + logits)
+}
+
+/// Refuses a batch that would not fit the memory at hand, and says which would.
+///
+/// # Errors
+/// [`Error::Memory`].
+pub(crate) fn check(field: &str, config: &AlbertConfig, shape: Shape) -> Result<()> {
+    match available(Path::new("/")) {
+        Some(available) => check_against(available, field, config, shape),
+        // Not every system tells.
+        None => Ok(()),
+    }
+}
+
+fn check_against(available: u64, field: &str, config: &AlbertConfig, shape: Shape) -> Result<()> {
+    let needed = step_bytes(config, shape);
+    if needed <= available {
+        return Ok(());
+    }
+    let fits = |rows: usize| step_bytes(config, Shape { rows, ..shape }) <= available;
+    let (mut most, mut too_many) = (0, shape.rows);
+    while too_many - most > 1 {
+        let middle = most + (too_many - most) / 2;
+        if fits(middle) {
+            most = middle;
+        } else {
+            too_many = middle;
+        }
+    }
+    Err(Error::Memory {
+        field: field.to_owned(),
+        rows: shape.rows,
+        length: shape.length,
+        needed,
+        available,
+        fits: most,
+    })
+}
+
+/// Bytes that this process may still take: what Linux says is available, or what its control
+/// group leaves, if that is less. `root` is `/`.
+fn available(root: &Path) -> Option<u64> {
+    let meminfo = std::fs::read_to_string(root.join("proc/meminfo")).ok()?;
+    let line = meminfo
+        .lines()
+        .find(|line| line.starts_with("MemAvailable:"))?;
+    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    let group = root.join("sys/fs/cgroup");
+    let number = |name: &str| -> Option<u64> {
+        let text = std::fs::read_to_string(group.join(name)).ok()?;
+        text.trim().parse().ok()
+    };
+    let left = |limit: &str, used: &str| Some(number(limit)?.saturating_sub(number(used)?));
+    let in_group = left("memory.max", "memory.current").or_else(|| {
+        left(
+            "memory/memory.limit_in_bytes",
+            "memory/memory.usage_in_bytes",
+        )
+    });
+    Some((kilobytes * 1024).min(in_group.unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SHAPE: Shape = Shape {
+        rows: 64,
+        length: 512,
+        masked: 0.15,
+    };
+
+    #[test]
+    fn what_would_fit_is_told_and_fits() {
+        let config = AlbertConfig::preset("base").expect("a preset");
+        let gigabytes = |n: u64| n << 30;
+        check_against(gigabytes(64), "stage[0].batch", &config, SHAPE).expect("enough");
+        let error =
+            check_against(gigabytes(4), "stage[0].batch", &config, SHAPE).expect_err("4 GB");
+        let Error::Memory { fits, needed, .. } = &error else {
+            panic!("{error}");
+        };
+        assert!(*needed > gigabytes(4) && *fits > 0 && *fits < 64);
+        let shape = |rows| Shape { rows, ..SHAPE };
+        assert!(step_bytes(&config, shape(*fits)) <= gigabytes(4));
+        assert!(step_bytes(&config, shape(*fits + 1)) > gigabytes(4));
+        let text = error.to_string();
+        assert!(
+            text.contains("stage[0].batch") && text.contains("accumulation"),
+            "{text}"
+        );
+        let error = check_against(1 << 20, "batch", &config, SHAPE).expect_err("1 MB");
+        assert!(error.to_string().contains("not even one row"), "{error}");
+    }
+
+    #[test]
+    fn a_control_group_may_leave_less_than_the_machine() {
+        let root = tempfile::tempdir().expect("a temporary folder");
+        let write = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder");
+            std::fs::write(path, text).expect("the file");
+        };
+        assert_eq!(available(root.path()), None);
+        write(
+            "proc/meminfo",
+            "MemTotal: 4000 kB\nMemAvailable:    3000 kB\n",
+        );
+        assert_eq!(available(root.path()), Some(3_072_000));
+        write("sys/fs/cgroup/memory.max", "max\n");
+        write("sys/fs/cgroup/memory.current", "500\n");
+        assert_eq!(available(root.path()), Some(3_072_000));
+        write("sys/fs/cgroup/memory.max", "2500\n");
+        assert_eq!(available(root.path()), Some(2000));
+    }
+}
