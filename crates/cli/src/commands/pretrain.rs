@@ -84,6 +84,7 @@ fn train<B: TrainingBackend>(
     stop: &AtomicBool,
     json: bool,
 ) -> Result<Outcome> {
+    albert_model::check_device::<B>(device)?;
     // Burn and the kernels run on the pool that they are called from.
     let outcome = ThreadPool::new(options.threads)?.install(|| {
         let mut shown = Shown {
