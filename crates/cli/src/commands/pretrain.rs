@@ -8,7 +8,9 @@ use albert_kernels::ThreadPool;
 use albert_model::TrainingBackend;
 use albert_train::corpus::TokenisingReport;
 use albert_train::metrics::DevScores;
-use albert_train::{Outcome, PretrainOptions, Progress, Recipe, RunReport, StepReport, pretrain};
+use albert_train::{
+    Outcome, PretrainOptions, Progress, Recipe, RunReport, Spike, StepReport, pretrain,
+};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
@@ -60,6 +62,7 @@ pub fn run(args: PretrainArgs) -> Result<()> {
             "steps": outcome.steps,
             "tokens": outcome.tokens,
             "seconds": outcome.seconds,
+            "skipped": outcome.skipped,
             "dev": outcome.dev.as_ref().map(scores),
             "output": options.output,
         }));
@@ -161,6 +164,9 @@ impl Progress for Shown {
             "pieces": report.pieces,
             "step": report.step,
             "steps": report.steps,
+            "rate": report.rate,
+            "published_rate": report.published_rate,
+            "notes": report.notes,
         }));
         let mut text = format!(
             "{} documents ({} pieces), {} held out",
@@ -175,6 +181,15 @@ impl Progress for Shown {
             text += &format!("; going on from step {}", output::thousands(report.step));
         }
         self.note(&text);
+        if let Some(published) = report.published_rate {
+            self.note(&format!(
+                "rate {:.3e}; the published one for steps of this size is {published:.3e}",
+                report.rate
+            ));
+        }
+        for note in &report.notes {
+            self.note(&format!("note: {note}"));
+        }
         self.run = Some(Run::new());
     }
 
@@ -191,6 +206,18 @@ impl Progress for Shown {
             );
             run.show(report.done, &line);
         }
+    }
+
+    fn spike(&mut self, spike: &Spike) {
+        if let Ok(Value::Object(fields)) = serde_json::to_value(spike) {
+            let mut event = json!({ "event": "spike" });
+            if let Some(event) = event.as_object_mut() {
+                event.extend(fields);
+            }
+            self.event(&event);
+        }
+        let what = if spike.skipped { "skipped" } else { "spike" };
+        self.note(&format!("{what}: {spike}"));
     }
 
     fn evaluated(&mut self, step: u64, dev: &DevScores) {

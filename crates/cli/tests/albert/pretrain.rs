@@ -9,7 +9,7 @@ use crate::common::{failure, names, stdout, text};
 use serde_json::Value;
 
 /// Some two hundred short documents, so that a small vocabulary can be learnt from them.
-fn corpus(folder: &Path) -> PathBuf {
+pub fn corpus(folder: &Path) -> PathBuf {
     let animals = [
         "cat", "dog", "horse", "bird", "fish", "mouse", "cow", "sheep",
     ];
