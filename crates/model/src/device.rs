@@ -1,6 +1,8 @@
 //! Whether a device is there.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::Tensor;
 use burn::tensor::backend::{Backend, DeviceOps};
@@ -15,24 +17,37 @@ use crate::{Error, Result};
 /// # Errors
 /// [`Error::Device`]: there is no such device, or it cannot compute.
 pub fn check_device<B: Backend>(device: &B::Device) -> Result<()> {
-    let failed = |message: String| Error::Device {
+    caught(|| compute::<B>(device)).map_err(|message| Error::Device {
         device: format!("{device:?}"),
         message,
-    };
+    })
+}
+
+/// What `work` gives, or what the first panic meanwhile said: a backend starts its devices on
+/// threads of their own, and here arrives only that no answer came.
+fn caught(
+    work: impl FnOnce() -> std::result::Result<(), String>,
+) -> std::result::Result<(), String> {
+    let first = Arc::new(Mutex::new(None));
+    let heard = first.clone();
     let hook = take_hook();
-    set_hook(Box::new(|_| {}));
-    let outcome = catch_unwind(AssertUnwindSafe(|| compute::<B>(device)));
+    set_hook(Box::new(move |panic| {
+        let mut heard = heard.lock().unwrap_or_else(PoisonError::into_inner);
+        heard.get_or_insert_with(|| said(panic.payload()));
+    }));
+    let outcome = catch_unwind(AssertUnwindSafe(work));
     set_hook(hook);
-    match outcome {
-        Ok(outcome) => outcome.map_err(failed),
-        Err(panic) => {
-            let text = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied());
-            Err(failed(text.unwrap_or("the driver failed").to_owned()))
-        }
-    }
+    outcome.unwrap_or_else(|panic| {
+        let first = first.lock().unwrap_or_else(PoisonError::into_inner).take();
+        Err(first.unwrap_or_else(|| said(&*panic)))
+    })
+}
+
+/// The message of a panic.
+fn said(payload: &(dyn Any + Send)) -> String {
+    let text = payload.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| payload.downcast_ref::<&str>().copied());
+    text.unwrap_or("the driver failed").to_owned()
 }
 
 fn compute<B: Backend>(device: &B::Device) -> std::result::Result<(), String> {
@@ -61,5 +76,18 @@ mod tests {
     #[test]
     fn the_processor_is_there() {
         check_device::<Cpu>(&Default::default()).expect("the processor");
+    }
+
+    #[test]
+    fn the_first_panic_is_the_cause() {
+        fn driver() {
+            panic!("no driver");
+        }
+        let error = caught(|| {
+            std::thread::spawn(driver).join().expect("an answer");
+            Ok(())
+        });
+        assert_eq!(error, Err("no driver".to_owned()));
+        assert_eq!(caught(|| Err("none".to_owned())), Err("none".to_owned()));
     }
 }

@@ -187,6 +187,31 @@ fn bad_recipes_and_corpora_are_named() {
     );
 }
 
+#[test]
+fn a_device_that_is_not_there_is_told_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe_file = recipe(folder.path(), "steps = 2");
+    let out = folder.path().join("out");
+    // Without CUDA built in this is wrong usage already.
+    let code = if cfg!(feature = "cuda") { 1 } else { 2 };
+    let message = failure(
+        &[
+            "pretrain",
+            "--recipe",
+            text(&recipe_file),
+            "--corpus",
+            "no-such-file.txt",
+            "--output",
+            text(&out),
+            "--device",
+            "cuda:1000",
+        ],
+        code,
+    );
+    names(&message, &["device", "1000"]);
+    assert!(!out.exists(), "a failed start leaves nothing behind");
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_a_checkpoint_that_resumes() {
