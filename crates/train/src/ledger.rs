@@ -135,11 +135,10 @@ pub(crate) struct Unread<I: Backend> {
 ///
 /// # Errors
 /// The numbers cannot be read.
-pub(crate) fn read_all<I: Backend>(steps: Vec<Unread<I>>) -> Result<Vec<(Unread<I>, f64)>> {
+pub(crate) fn read_all<I: Backend>(mut steps: Vec<Unread<I>>) -> Result<Vec<(Unread<I>, f64)>> {
     if steps.is_empty() {
         return Ok(Vec::new());
     }
-    let mut steps = steps;
     let mut tensors = Vec::new();
     let mut counts = Vec::new();
     for step in &mut steps {
@@ -149,29 +148,30 @@ pub(crate) fn read_all<I: Backend>(steps: Vec<Unread<I>>) -> Result<Vec<(Unread<
         tensors.push(step.norm.clone());
         tensors.extend(numbers);
     }
-    let values = read(tensors)?;
-    let mut rest = values.as_slice();
-    let mut read = Vec::new();
-    for (mut step, count) in steps.into_iter().zip(counts) {
-        if let Some((norm, after)) = rest.split_first()
-            && let Some((numbers, after)) = after.split_at_checked(count)
-        {
-            step.seen.sums.add(numbers);
-            rest = after;
-            read.push((step, f64::from(*norm)));
-        }
-    }
-    Ok(read)
+    let mut values = read(tensors)?.into_iter();
+    let account = |(mut step, count): (Unread<I>, usize)| {
+        // As many numbers came back as tensors were sent, else `read` had failed.
+        let norm = values.next().unwrap_or(f32::NAN);
+        let numbers: Vec<f32> = values.by_ref().take(count).collect();
+        step.seen.sums.add(&numbers);
+        (step, f64::from(norm))
+    };
+    Ok(steps.into_iter().zip(counts).map(account).collect())
 }
 
 /// The numbers in tensors `[1]`.
 fn read<I: Backend>(tensors: Vec<Tensor<I, 1>>) -> Result<Vec<f32>> {
+    let count = tensors.len();
     let data = Tensor::cat(tensors, 0).try_into_data();
     let failed = |message: String| Error::Values {
         what: "the losses of the last steps".into(),
         message,
     };
     let data = data.map_err(|error| failed(format!("{error:?}")))?;
-    let data = data.convert::<f32>().into_vec();
-    data.map_err(|error| failed(format!("{error:?}")))
+    let values = data.convert::<f32>().into_vec();
+    let values: Vec<f32> = values.map_err(|error| failed(format!("{error:?}")))?;
+    match values.len() == count {
+        true => Ok(values),
+        false => Err(failed(format!("{} of {count} came back", values.len()))),
+    }
 }

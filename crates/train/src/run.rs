@@ -167,7 +167,8 @@ impl<B: TrainingBackend> Run<B> {
                 self.save(progress)?;
             }
         }
-        Ok(())
+        // The guard begins the next stage anew.
+        self.read(progress)
     }
 
     /// One optimiser step; false if `stop` came before it was whole, and nothing was changed.

@@ -272,6 +272,40 @@ fn numbers_read_late_are_those_read_at_once() {
 }
 
 #[test]
+fn a_run_that_reads_late_writes_the_same_rows() {
+    let home = home();
+    let report = "[report]\ndev_share = 0.1\ndev_examples = 16\nreport_steps = 7\n\
+                  evaluate_steps = 15\ncheckpoint_steps = 10\n";
+    let recipe = varied("lamb").replace("steps = 1000", "steps = 40") + report;
+    let mut now = run(home.path(), "now", &recipe);
+    let mut late = run(home.path(), "late", &recipe);
+    now.late = false;
+    late.late = true;
+    let rows = |run: Run<Cpu>| {
+        let output = run.output.clone();
+        let outcome = run.carry_out(&AtomicBool::new(false), &mut ());
+        assert_eq!(outcome.expect("a finished run").steps, 40);
+        let rows = Metrics::open(&output, 40).expect("metrics.csv").rows;
+        let numbers = |row: &Row| {
+            let dev = row.dev.unwrap_or_default();
+            [row.loss, row.gradient_norm, row.rate, dev.loss]
+        };
+        let rows = rows.iter().map(|row| (row.step, row.tokens, numbers(row)));
+        rows.collect::<Vec<_>>()
+    };
+    let (now, late) = (rows(now), rows(late));
+    assert_eq!(now.len(), 8, "{now:?}");
+    for ((step, tokens, now), late) in now.iter().zip(&late) {
+        assert_eq!((*step, *tokens), (late.0, late.1));
+        for (a, b) in now.iter().zip(late.2) {
+            // Forty steps on from gradients that differ by some 1e-6 of themselves, and the five
+            // decimals of a row.
+            assert!((a - b).abs() <= 1e-4 * a.abs() + 1e-5, "{step}: {a} {b}");
+        }
+    }
+}
+
+#[test]
 fn judged_late_a_bad_gradient_counts_as_zero_and_a_spike_is_told() {
     let home = home();
     let mut late = run(home.path(), "late", STEADY);

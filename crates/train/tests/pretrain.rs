@@ -136,6 +136,16 @@ fn weights(folder: &Path) -> Vec<u8> {
     std::fs::read(folder.join("model.safetensors")).expect("model.safetensors")
 }
 
+/// The tokenised corpora in a run's folder.
+fn caches(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder.join("training"));
+    let paths = entries.into_iter().flatten().flatten();
+    let paths = paths.map(|entry| entry.path());
+    paths
+        .filter(|path| path.extension().is_some_and(|end| end == "bin"))
+        .collect()
+}
+
 #[test]
 fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
     let home = Home::new();
@@ -146,6 +156,12 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
     // Stopped twice, once in each stage.
     let mut parts = home.options("parts", TWELVE_STEPS);
     for stop_at in [5, 9] {
+        // A damaged cache is made anew.
+        for cache in caches(&parts.output) {
+            let mut bytes = std::fs::read(&cache).expect("a cache");
+            bytes[100] ^= 1;
+            std::fs::write(&cache, bytes).expect("a damaged cache");
+        }
         let stop = AtomicBool::new(false);
         let mut progress = StopAt(stop_at, &stop);
         let outcome = pretrain::<Cpu>(&parts, &Default::default(), &stop, &mut progress)

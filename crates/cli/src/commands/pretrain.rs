@@ -72,8 +72,12 @@ pub fn run(args: PretrainArgs) -> Result<()> {
     } else {
         "stopped; go on with --resume"
     };
+    let skipped = match outcome.skipped {
+        0 => String::new(),
+        skipped => format!(" ({} skipped)", output::thousands(skipped)),
+    };
     output::line(&format!(
-        "{done}: {} steps, {} tokens, {}; the model is in {}",
+        "{done}: {} steps{skipped}, {} tokens, {}; the model is in {}",
         output::thousands(outcome.steps),
         output::thousands(outcome.tokens),
         duration(outcome.seconds),
