@@ -321,15 +321,17 @@ impl std::str::FromStr for Device {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (kind, number) = text.split_once(':').unwrap_or((text, "0"));
-        let number: usize = number
+        let number: u16 = number
             .parse()
             .map_err(|_| format!("`{number}` is no device number"))?;
         match (kind, number) {
             ("cpu", 0) => Ok(Self::Cpu),
             #[cfg(feature = "cuda")]
-            ("cuda", number) => Ok(Self::Cuda(number)),
+            ("cuda", number) => Ok(Self::Cuda(number.into())),
             #[cfg(feature = "wgpu")]
             ("wgpu", 0) => Ok(Self::Wgpu),
+            // With CUDA built in all its numbers are taken above.
+            #[cfg_attr(feature = "cuda", allow(unreachable_patterns))]
             ("cuda" | "wgpu", _) => Err(format!(
                 "no such device, or this program was built without `--features {kind}`"
             )),

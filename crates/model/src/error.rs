@@ -48,4 +48,12 @@ pub enum Error {
         /// How many values were given.
         found: usize,
     },
+    /// A device is not there, or cannot compute.
+    #[error("the device {device} cannot be used: {message}")]
+    Device {
+        /// The device, as the backend names it.
+        device: String,
+        /// What is wrong with it.
+        message: String,
+    },
 }

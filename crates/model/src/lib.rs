@@ -42,6 +42,7 @@
 mod albert;
 mod backend;
 mod batch;
+mod device;
 mod dropout;
 mod embeddings;
 mod error;
@@ -56,6 +57,7 @@ mod task;
 pub use albert::{Albert, AlbertOutput};
 pub use backend::{AlbertBackend, Precision, TrainingBackend};
 pub use batch::{InputBatch, PretrainBatch};
+pub use device::check_device;
 pub use dropout::DropoutKey;
 pub use error::{Error, Result};
 pub use heads::{Linear, MaskedLmHead, Norm};

@@ -31,21 +31,20 @@ pub(crate) fn key(paths: &[PathBuf], limits: &Limits, tokenizer: u64) -> Result<
     Ok(sum.finish())
 }
 
-/// The corpus from the cache in `dir`; tokenised and put there if it is missing, damaged or
-/// made from something else.
+/// The corpus from the cache in `dir`, by the [`key`] of all that follows; tokenised and put there
+/// if it is missing, damaged or made from something else.
 ///
 /// # Errors
 /// As [`Corpus::tokenise`], or the cache cannot be written.
 pub(crate) fn load_or_tokenise(
     dir: &Path,
+    key: u64,
     paths: &[PathBuf],
     limits: &Limits,
     tokenizer: &Tokenizer,
-    tokenizer_checksum: u64,
     threads: usize,
     report: &mut dyn FnMut(TokenisingReport) -> Result<()>,
 ) -> Result<Corpus> {
-    let key = key(paths, limits, tokenizer_checksum)?;
     let path = dir.join(format!("corpus-{key:016x}.bin"));
     if let Some(corpus) = read(&path, key) {
         return Ok(corpus);

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::guard::Spike;
+
 /// The result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -113,7 +115,20 @@ pub enum Error {
         /// Its checksum now.
         now: u64,
     },
-    /// A loss or gradient that is no number: training stopped before it could spoil the weights.
+    /// The guard found too many steps out of the ordinary.
+    #[error(
+        "the run has come apart: {count} of its last {window} steps were out of the ordinary; the last was {spike}. `spikes.jsonl` in the output folder has all of them; the last checkpoint is whole. A lower rate, a longer warm-up or better data usually helps: begin a new run with `start_from`, or resume with other limits in `[guard]`"
+    )]
+    TooManySpikes {
+        /// How many.
+        count: usize,
+        /// Of how many steps.
+        window: usize,
+        /// The last of them.
+        spike: Box<Spike>,
+    },
+    /// A loss or gradient that is no number, in a run without a guard: training stopped before it
+    /// could spoil the weights.
     #[error(
         "{what} is {value} at step {step} (pass {pass}, batch {batch}; examples {}): the weights before this step are in the last checkpoint; a lower rate or a longer warm-up usually helps",
         list(examples)

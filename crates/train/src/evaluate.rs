@@ -23,20 +23,22 @@ pub(crate) fn to_device<B: Backend>(batch: &HostBatch, device: &B::Device) -> Pr
     }
 }
 
-/// How many rows of `logits` (`[items, classes]`) are greatest at their label (`[items]`).
-pub(crate) fn right<B: Backend>(logits: Tensor<B, 2>, labels: Tensor<B, 1, Int>) -> u64 {
+/// How many rows of `logits` (`[items, classes]`) are greatest at their label (`[items]`), `[1]`.
+pub(crate) fn right<B: Backend>(
+    logits: Tensor<B, 2>,
+    labels: Tensor<B, 1, Int>,
+) -> Tensor<B, 1, Int> {
     let guesses = logits.argmax(1).flatten::<1>(0, 1);
-    guesses
-        .equal(labels)
-        .int()
-        .sum()
-        .into_data()
-        .iter::<i64>()
-        .sum::<i64>() as u64
+    guesses.equal(labels).int().sum()
+}
+
+/// The count in a tensor `[1]`.
+fn count<B: Backend>(tensor: Tensor<B, 1, Int>) -> u64 {
+    tensor.into_data().iter::<i64>().sum::<i64>() as u64
 }
 
 /// The number in a tensor `[1]`.
-pub(crate) fn scalar<B: Backend>(tensor: Tensor<B, 1>) -> f32 {
+fn scalar<B: Backend>(tensor: Tensor<B, 1>) -> f32 {
     tensor.into_data().iter::<f32>().next().unwrap_or(f32::NAN)
 }
 
@@ -78,8 +80,8 @@ impl DevSet {
         for host in &self.batches {
             let batch = to_device::<B>(host, device);
             let output = model.forward(&batch, None)?;
-            masked_right += right(output.masked_lm_logits, batch.masked_labels);
-            pairs_right += right(output.order_logits, batch.order_labels);
+            masked_right += count(right(output.masked_lm_logits, batch.masked_labels));
+            pairs_right += count(right(output.order_logits, batch.order_labels));
             masked_loss +=
                 f64::from(scalar(output.masked_lm_loss)) * host.masked_labels.len() as f64;
             order_loss += f64::from(scalar(output.order_loss)) * host.rows as f64;

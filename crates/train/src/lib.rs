@@ -13,6 +13,7 @@
 //! | [`batches`] | rows of similar length together, in an order drawn from the seed |
 //! | [`optim`] | LAMB and AdamW, the global norm, accumulated gradients |
 //! | [`schedule`] | how long, and at which rate |
+//! | [`guard`] | which steps are skipped |
 //! | [`metrics`] | what a run measures: `metrics.csv`, `curves.svg` |
 //!
 //! Everything random is drawn by position ([`random::stream`]), so that a run can be stopped
@@ -71,6 +72,8 @@ pub mod documents;
 mod error;
 mod evaluate;
 pub mod examples;
+pub mod guard;
+mod ledger;
 pub mod masking;
 mod memory;
 pub mod metrics;
@@ -88,6 +91,7 @@ pub use corpus::TokenisingReport;
 pub use curves::svg as curves_svg;
 pub use documents::{Document, Documents};
 pub use error::{Error, Result};
+pub use guard::Spike;
 pub use metrics::DevScores;
 pub use pretrain::{Outcome, PretrainOptions, Progress, RunReport, StepReport, pretrain};
 pub use recipe::Recipe;

@@ -50,11 +50,13 @@ pub struct Row {
     pub gradient_norm: f64,
     /// What the held-out pairs gave, where they were evaluated.
     pub dev: Option<DevScores>,
+    /// Steps since the row before that the guard skipped; no mean has them in it.
+    pub skipped: u64,
 }
 
 const HEADER: &str = "step,tokens,seconds,tokens_per_second,rate,loss,masked_lm_loss,order_loss,\
 masked_lm_accuracy,order_accuracy,gradient_norm,\
-dev_loss,dev_masked_lm_loss,dev_masked_lm_accuracy,dev_order_accuracy";
+dev_loss,dev_masked_lm_loss,dev_masked_lm_accuracy,dev_order_accuracy,skipped";
 
 impl Row {
     fn to_csv(self) -> String {
@@ -81,12 +83,15 @@ impl Row {
                 let _ = write!(line, "{value:.5}");
             }
         }
+        let _ = write!(line, ",{}", self.skipped);
         line
     }
 
     fn from_csv(line: &str) -> Option<Row> {
         let fields: Vec<&str> = line.split(',').collect();
-        if fields.len() != HEADER.split(',').count() {
+        let columns = HEADER.split(',').count();
+        // The last column was added later.
+        if fields.len() != columns && fields.len() + 1 != columns {
             return None;
         }
         let number = |i: usize| fields[i].parse::<f64>().ok();
@@ -112,6 +117,10 @@ impl Row {
             order_accuracy: number(9),
             gradient_norm: number(10)?,
             dev,
+            skipped: match fields.get(15) {
+                Some(skipped) => skipped.parse().ok()?,
+                None => 0,
+            },
         })
     }
 }
@@ -174,12 +183,28 @@ pub(crate) struct Sums {
     pub pairs: u64,
     pub tokens: u64,
     pub nanoseconds: u64,
+    #[serde(default)]
+    pub skipped: u64,
 }
 
 impl Sums {
-    /// The row that the sums make.
+    /// Adds a step that was taken: the sums over its passes, and the norm of its gradient.
+    pub(crate) fn add_step(&mut self, step: &Sums, gradient_norm: f64) {
+        self.steps += 1;
+        self.passes += step.passes;
+        self.masked_lm_loss += step.masked_lm_loss;
+        self.order_loss += step.order_loss;
+        self.gradient_norm += gradient_norm;
+        self.masked_right += step.masked_right;
+        self.masked += step.masked;
+        self.order_right += step.order_right;
+        self.pairs += step.pairs;
+        self.tokens += step.tokens;
+    }
+
+    /// The row that the sums make; its means are no numbers if every step was skipped.
     pub(crate) fn row(&self, step: u64, tokens: u64, seconds: f64, rate: f64) -> Row {
-        let passes = self.passes.max(1) as f64;
+        let passes = self.passes as f64;
         let share = |right: u64, all: u64| (all > 0).then(|| right as f64 / all as f64);
         let (masked_lm_loss, order_loss) = (self.masked_lm_loss / passes, self.order_loss / passes);
         Row {
@@ -193,8 +218,9 @@ impl Sums {
             order_loss,
             masked_lm_accuracy: share(self.masked_right, self.masked),
             order_accuracy: share(self.order_right, self.pairs),
-            gradient_norm: self.gradient_norm / self.steps.max(1) as f64,
+            gradient_norm: self.gradient_norm / self.steps as f64,
             dev: None,
+            skipped: self.skipped,
         }
     }
 }

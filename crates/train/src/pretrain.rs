@@ -14,10 +14,11 @@ use crate::checksum::Checksum;
 use crate::corpus::{Corpus, TokenisingReport};
 use crate::error::{Error, Result};
 use crate::examples::PairRules;
+use crate::guard::{Spike, SpikeFile};
 use crate::metrics::DevScores;
 use crate::optim::OptimizerState;
 use crate::random::{Purpose, Random, stream};
-use crate::recipe::{Recipe, Stage};
+use crate::recipe::{Arithmetic, OptimizerKind, PUBLISHED_RATE, Recipe, Stage, scaled_rate};
 use crate::run::Run;
 use crate::schedule::Budget;
 use crate::state::{self, FORMAT, RunInfo, Saved};
@@ -52,6 +53,8 @@ pub struct Outcome {
     pub tokens: u64,
     /// Seconds spent.
     pub seconds: f64,
+    /// Steps that the guard skipped; they count as taken.
+    pub skipped: u64,
     /// The last evaluation.
     pub dev: Option<DevScores>,
 }
@@ -73,6 +76,13 @@ pub struct RunReport {
     pub step: u64,
     /// All steps, where the recipe counts steps or epochs.
     pub steps: Option<u64>,
+    /// The highest rate of the stage that begins.
+    pub rate: f64,
+    /// With LAMB, the published rate scaled to this stage's steps
+    /// ([`scaled_rate`](crate::recipe::scaled_rate)), for comparison.
+    pub published_rate: Option<f64>,
+    /// What one should know before the run goes on, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// Where a run is after a step. Losses, accuracies and speed are smoothed over recent steps.
@@ -110,7 +120,10 @@ pub trait Progress {
     fn tokenising(&mut self, _report: &TokenisingReport) {}
     /// Training begins.
     fn begins(&mut self, _report: &RunReport) {}
-    /// A step was taken.
+    /// A step was out of the ordinary. On a device that is not the processor this is told late,
+    /// when the numbers are read.
+    fn spike(&mut self, _spike: &Spike) {}
+    /// A step was taken, or skipped.
     fn step(&mut self, _report: &StepReport) {}
     /// Held-out pairs were evaluated after `step` steps.
     fn evaluated(&mut self, _step: u64, _scores: &DevScores) {}
@@ -124,20 +137,32 @@ impl Progress for () {}
 ///
 /// The output folder is a checkpoint as [`albert_checkpoint`] reads it, with `metrics.csv`,
 /// `curves.svg` and a folder `training/` for resuming. A checkpoint is saved at the beginning,
-/// every so many minutes, when `stop` becomes true, and at the end. A run whose stages count
+/// every so many minutes or steps, when `stop` becomes true, and at the end. Steps whose loss or
+/// gradient is out of the ordinary are skipped and noted in `spikes.jsonl` ([`crate::guard`]). A run whose stages count
 /// steps or epochs and that is stopped and resumed on the CPU gives the same weights, bit by bit,
 /// as one that was not; where stages count minutes, the time already spent counts on.
 ///
 /// # Errors
 /// The recipe, the tokenizer or a corpus file is bad; the output folder is in use; what is
-/// resumed does not fit; a file cannot be written (the last checkpoint stays as it is); a loss
-/// or gradient is not finite ([`Error::NotFinite`]); or `stop` was set before training began.
+/// resumed does not fit; a file cannot be written (the last checkpoint stays as it is); too many
+/// steps were out of the ordinary ([`Error::TooManySpikes`]), or without a guard one was not finite
+/// ([`Error::NotFinite`]); or `stop` was set before training began.
 pub fn pretrain<B: TrainingBackend>(
     options: &PretrainOptions,
     device: &B::Device,
     stop: &AtomicBool,
     progress: &mut dyn Progress,
 ) -> Result<Outcome> {
+    prepare::<B>(options, device, stop, progress)?.carry_out(stop, progress)
+}
+
+/// Everything before the first step.
+pub(crate) fn prepare<B: TrainingBackend>(
+    options: &PretrainOptions,
+    device: &B::Device,
+    stop: &AtomicBool,
+    progress: &mut dyn Progress,
+) -> Result<Run<B>> {
     let recipe = &options.recipe;
     recipe.validate()?;
     let saved = match options.resume {
@@ -158,16 +183,14 @@ pub fn pretrain<B: TrainingBackend>(
         saved.fits(&options.output, &config.parameters())?;
     }
     if B::HOST {
-        for (i, stage) in recipe.stage.iter().enumerate() {
-            let shape = memory::Shape {
-                rows: stage.batch,
-                length: stage.length,
-                masked: recipe.masking.share,
-            };
-            memory::check(&format!("stage[{i}].batch"), &config, shape)?;
-        }
+        check_memory(recipe, &config)?;
     }
-    let text = Text::read(options, &tokenizer, tokenizer_checksum, stop, progress)?;
+    let files = FileChecksums::new(options, tokenizer_checksum)?;
+    if let Some(saved) = &saved {
+        // Before anything is tokenised anew, which may take long.
+        files.agree_with(&saved.info)?;
+    }
+    let text = Text::read(options, &tokenizer, files.corpus, stop, progress)?;
     if let Some(saved) = &saved {
         same_input("corpus", saved.info.corpus, text.checksum)?;
         same_input("held-out corpus", saved.info.dev_corpus, text.dev_checksum)?;
@@ -182,6 +205,14 @@ pub fn pretrain<B: TrainingBackend>(
 
     std::fs::create_dir_all(&options.output).map_err(Error::io(&options.output))?;
     remove_leftovers(&options.output);
+    let arithmetic = arithmetic::<B>(recipe, device);
+    let stage = &recipe.stage[saved.as_ref().map_or(0, |saved| saved.info.stage)];
+    let rate = recipe.optimizer.rate_for(stage.rows());
+    let published_rate = published_rate(recipe, stage);
+    let processor = saved
+        .as_ref()
+        .and_then(|saved| other_arithmetic(&saved.info.arithmetic, &arithmetic));
+    let notes = [processor, high_rate(rate, published_rate, stage)];
     progress.begins(&RunReport {
         config: config.clone(),
         documents: sources.text.documents.len(),
@@ -193,6 +224,9 @@ pub fn pretrain<B: TrainingBackend>(
             Budget::Steps(stages) => Some(stages.iter().sum()),
             Budget::Seconds(_) => None,
         },
+        rate,
+        published_rate,
+        notes: notes.into_iter().flatten().collect(),
     });
 
     let (info, model, optimizer) = match saved {
@@ -203,6 +237,9 @@ pub fn pretrain<B: TrainingBackend>(
         }) => {
             let info = RunInfo {
                 recipe: recipe.clone(),
+                arithmetic,
+                corpus_files: files.corpus,
+                dev_corpus_files: files.dev_corpus,
                 ..info
             };
             let model = AlbertForPreTraining::<B>::init(&config, recipe.seed, device)?;
@@ -224,6 +261,11 @@ pub fn pretrain<B: TrainingBackend>(
                 tokens: 0,
                 sums: Default::default(),
                 optimizer_steps: 0,
+                guard: Default::default(),
+                skipped: 0,
+                arithmetic,
+                corpus_files: files.corpus,
+                dev_corpus_files: files.dev_corpus,
             };
             (
                 info,
@@ -243,7 +285,8 @@ pub fn pretrain<B: TrainingBackend>(
     }
     tokenizer.save(&options.output)?;
     let metrics = metrics::Metrics::open(&options.output, info.step)?;
-    let run = Run::new(
+    let spikes = SpikeFile::open(&options.output, info.step)?;
+    Run::new(
         &options.output,
         sources,
         budget,
@@ -251,9 +294,106 @@ pub fn pretrain<B: TrainingBackend>(
         model,
         optimizer,
         metrics,
+        spikes,
         device,
-    )?;
-    run.carry_out(stop, progress)
+    )
+}
+
+/// The corpus files as they lie on disk, each with all else that tokenising them depends on.
+struct FileChecksums {
+    corpus: u64,
+    /// 0 where documents are held out of the corpus itself.
+    dev_corpus: u64,
+}
+
+impl FileChecksums {
+    fn new(options: &PretrainOptions, tokenizer: u64) -> Result<FileChecksums> {
+        let limits = options.recipe.data.limits();
+        let of = |paths: &[PathBuf]| cache::key(paths, &limits, tokenizer);
+        let dev_corpus = options.recipe.report.dev_corpus.as_ref();
+        Ok(FileChecksums {
+            corpus: of(&options.corpus)?,
+            dev_corpus: dev_corpus.map_or(Ok(0), |path| of(std::slice::from_ref(path)))?,
+        })
+    }
+
+    fn agree_with(&self, info: &RunInfo) -> Result<()> {
+        for (what, was, now) in [
+            ("corpus", info.corpus_files, self.corpus),
+            ("held-out corpus", info.dev_corpus_files, self.dev_corpus),
+        ] {
+            // A run that began with an earlier version knows nothing of its files.
+            if was != 0 {
+                same_input(what, was, now)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What decides the last bits of the numbers: the backend and, where that is the processor, the
+/// instructions that the kernels run on.
+fn arithmetic<B: TrainingBackend>(recipe: &Recipe, device: &B::Device) -> String {
+    let backend = B::name(device);
+    if !B::HOST {
+        return backend;
+    }
+    // Only AVX512-BF16 multiplies pairs of bfloat16; elsewhere `precision` changes nothing.
+    let pairs = recipe.precision == Arithmetic::Bf16
+        && albert_kernels::detected_features().contains(&"avx512bf16");
+    let products = if pairs { "bf16" } else { "f32" };
+    format!(
+        "{backend} on {} with {} and products of {products} numbers",
+        std::env::consts::ARCH,
+        albert_kernels::Isa::used()
+    )
+}
+
+/// A note if a run goes on where its numbers will have other last bits.
+fn other_arithmetic(was: &str, now: &str) -> Option<String> {
+    (!was.is_empty() && was != now).then(|| {
+        format!(
+            "the run was saved by {was}, and goes on by {now}: it will not be the same to the bit \
+             as one that stayed there"
+        )
+    })
+}
+
+/// The published rate for the steps of `stage`, where the recipe's optimiser is the published one.
+fn published_rate(recipe: &Recipe, stage: &Stage) -> Option<f64> {
+    let (rate, batch) = PUBLISHED_RATE;
+    (recipe.optimizer.kind == OptimizerKind::Lamb).then(|| scaled_rate(rate, batch, stage.rows()))
+}
+
+/// How far above the published rate a recipe may lie without a note. Small models and short runs
+/// bear a few times as much.
+const HIGH_RATE: f64 = 4.0;
+
+/// A note if the rate is far above the published one.
+fn high_rate(rate: f64, published: Option<f64>, stage: &Stage) -> Option<String> {
+    let published = published?;
+    let times = rate / published;
+    (times > HIGH_RATE).then(|| {
+        format!(
+            "the rate {rate} is {times:.1} times the published one for steps of {} rows, \
+             {published:.3e}; if the loss stays where it begins, lower it or raise \
+             `schedule.warmup_steps`",
+            stage.rows()
+        )
+    })
+}
+
+/// Whether the machine has the memory for every stage's batch.
+fn check_memory(recipe: &Recipe, config: &AlbertConfig) -> Result<()> {
+    for (i, stage) in recipe.stage.iter().enumerate() {
+        let shape = memory::Shape {
+            rows: stage.batch,
+            length: stage.length,
+            masked: recipe.masking.share,
+        };
+        memory::check(&format!("stage[{i}].batch"), config, shape)?;
+    }
+    Ok(())
 }
 
 /// The weights a new run begins with.
@@ -442,7 +582,7 @@ impl Text {
     fn read(
         options: &PretrainOptions,
         tokenizer: &Tokenizer,
-        tokenizer_checksum: u64,
+        key: u64,
         stop: &AtomicBool,
         progress: &mut dyn Progress,
     ) -> Result<Text> {
@@ -461,10 +601,10 @@ impl Text {
         let limits = recipe.data.limits();
         let corpus = cache::load_or_tokenise(
             folder,
+            key,
             &options.corpus,
             &limits,
             tokenizer,
-            tokenizer_checksum,
             threads,
             &mut report,
         )?;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::corpus::Limits;
 use crate::error::{Error, Result};
 use crate::examples::SPECIALS;
+use crate::guard::GuardRecipe;
 use crate::masking::MaskRules;
 
 /// A pretraining run as a TOML file describes it; `configs/` has commented ones.
@@ -67,6 +68,9 @@ pub struct Recipe {
     /// How the rate changes.
     #[serde(default)]
     pub schedule: ScheduleRecipe,
+    /// Which steps are skipped.
+    #[serde(default)]
+    pub guard: GuardRecipe,
     /// Held-out text, reports and checkpoints.
     #[serde(default)]
     pub report: ReportRecipe,
@@ -221,6 +225,13 @@ pub struct Stage {
     pub epochs: Option<f64>,
 }
 
+impl Stage {
+    /// Rows of a step.
+    pub fn rows(&self) -> u64 {
+        self.batch as u64 * self.accumulation as u64
+    }
+}
+
 fn one() -> usize {
     1
 }
@@ -243,6 +254,11 @@ pub struct OptimizerRecipe {
     pub kind: OptimizerKind,
     /// The highest learning rate, at the end of the warm-up.
     pub rate: f64,
+    /// The rows of a step that `rate` is meant for; a stage with another number of them has the
+    /// rate times the square root of their ratio (You et al. 2019, section 4.3). Without it `rate`
+    /// is the rate of every stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_for_batch: Option<u64>,
     /// Weight decay; norms and biases have none.
     #[serde(default = "weight_decay")]
     pub weight_decay: f64,
@@ -255,6 +271,32 @@ pub struct OptimizerRecipe {
     /// The greatest norm of a step's gradient.
     #[serde(default = "clip")]
     pub clip: f64,
+}
+
+/// What ALBERT was published with (Lan et al. 2019, section 4.1): LAMB's rate and the rows of a
+/// step that it belongs to.
+pub const PUBLISHED_RATE: (f64, u64) = (0.00176, 4096);
+
+/// A rate that is right for steps of `batch` rows, for steps of `rows` rows: by the square root of
+/// their ratio.
+///
+/// ```
+/// use albert_train::recipe::{PUBLISHED_RATE, scaled_rate};
+/// let (rate, batch) = PUBLISHED_RATE;
+/// assert_eq!(scaled_rate(rate, batch, 256), 0.00044);
+/// ```
+pub fn scaled_rate(rate: f64, batch: u64, rows: u64) -> f64 {
+    rate * (rows as f64 / batch as f64).sqrt()
+}
+
+impl OptimizerRecipe {
+    /// The highest rate for steps of `rows` rows.
+    pub fn rate_for(&self, rows: u64) -> f64 {
+        match self.rate_for_batch {
+            Some(batch) => scaled_rate(self.rate, batch, rows),
+            None => self.rate,
+        }
+    }
 }
 
 fn weight_decay() -> f64 {
@@ -358,6 +400,9 @@ pub struct ReportRecipe {
     pub report_steps: u64,
     /// A checkpoint every so many minutes, and at the end.
     pub checkpoint_minutes: f64,
+    /// A checkpoint every so many steps, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint_steps: Option<u64>,
     /// The number format of `model.safetensors`; resuming always goes on in 32 bits.
     pub dtype: Storage,
 }
@@ -371,15 +416,16 @@ impl Default for ReportRecipe {
             evaluate_steps: 500,
             report_steps: 20,
             checkpoint_minutes: 10.0,
+            checkpoint_steps: None,
             dtype: Storage::F32,
         }
     }
 }
 
 /// Fields that may differ when a run is resumed: in runs of steps or epochs they change no number
-/// that is trained.
+/// that is trained, but for the guard's, which are free so that a run that it ended can go on.
 /// (`tokenizer` and `report.dev_corpus` are held against the run by their content.)
-const FREE: [&str; 8] = [
+const FREE: [&str; 15] = [
     "tokenizer",
     "start_from",
     "report.dev_corpus",
@@ -387,7 +433,14 @@ const FREE: [&str; 8] = [
     "report.evaluate_steps",
     "report.report_steps",
     "report.checkpoint_minutes",
+    "report.checkpoint_steps",
     "report.dtype",
+    "guard.skip",
+    "guard.loss_z",
+    "guard.gradient_z",
+    "guard.window",
+    "guard.warmup_steps",
+    "guard.most_skips",
 ];
 
 /// The longest row: [`Group`](crate::examples::Group) counts a row's pieces in 16 bits.
@@ -464,6 +517,9 @@ impl Recipe {
         positive("masking.max_words", self.masking.max_words as f64)?;
         self.validate_stages()?;
         positive("optimizer.rate", self.optimizer.rate)?;
+        if self.optimizer.rate_for_batch == Some(0) {
+            return Err(Error::field("optimizer.rate_for_batch", "must be above 0"));
+        }
         positive("optimizer.epsilon", self.optimizer.epsilon)?;
         positive("optimizer.clip", self.optimizer.clip)?;
         share("optimizer.weight_decay", self.optimizer.weight_decay)?;
@@ -473,11 +529,15 @@ impl Recipe {
                 return Err(Error::field("optimizer.betas", message));
             }
         }
+        self.guard.validate()?;
         share("report.dev_share", self.report.dev_share)?;
         positive("report.dev_examples", self.report.dev_examples as f64)?;
         positive("report.evaluate_steps", self.report.evaluate_steps as f64)?;
         positive("report.report_steps", self.report.report_steps as f64)?;
         positive("report.checkpoint_minutes", self.report.checkpoint_minutes)?;
+        if self.report.checkpoint_steps == Some(0) {
+            return Err(Error::field("report.checkpoint_steps", "must be above 0"));
+        }
         if self.report.dev_corpus.is_none() && self.report.dev_share == 0.0 {
             let message = "must be above 0, or `report.dev_corpus` must name a file";
             return Err(Error::field("report.dev_share", message));

@@ -93,11 +93,75 @@ fn mistakes_are_named() {
             "[report]\ndev_share = 0\n[optimizer]",
             "report.dev_share",
         ),
+        (
+            "rate = 0.001",
+            "rate = 0.001\nrate_for_batch = 0",
+            "optimizer.rate_for_batch",
+        ),
+        (
+            "[optimizer]",
+            "[report]\ncheckpoint_steps = 0\n[optimizer]",
+            "report.checkpoint_steps",
+        ),
+        (
+            "[optimizer]",
+            "[guard]\nloss_z = 0\n[optimizer]",
+            "guard.loss_z",
+        ),
+        (
+            "[optimizer]",
+            "[guard]\ngradient_z = inf\n[optimizer]",
+            "guard.gradient_z",
+        ),
+        (
+            "[optimizer]",
+            "[guard]\nwindow = 4\n[optimizer]",
+            "guard.window",
+        ),
+        (
+            "[optimizer]",
+            "[guard]\nwarmup_steps = 0\n[optimizer]",
+            "guard.warmup_steps",
+        ),
+        (
+            "[optimizer]",
+            "[guard]\nmost_skips = 129\n[optimizer]",
+            "guard.most_skips",
+        ),
+        ("[optimizer]", "[guard]\nskips = 1\n[optimizer]", "skips"),
         ("tokenizer = \"tokenizer.json\"", "", "tokenizer"),
     ] {
         let message = error(from, to);
         assert!(message.contains(field), "{field}: {message}");
     }
+}
+
+#[test]
+fn the_published_rate_is_scaled_by_the_square_root_of_the_batch() {
+    let (rate, batch) = PUBLISHED_RATE;
+    for (rows, expected) in [
+        (4096, 0.00176),
+        (1024, 0.00088),
+        (256, 0.00044),
+        (64, 0.00022),
+    ] {
+        assert_eq!(scaled_rate(rate, batch, rows), expected);
+    }
+    // Two stages of 8 rows each.
+    let text = GOOD.replace("rate = 0.001", "rate = 0.00176\nrate_for_batch = 4096");
+    let recipe = Recipe::parse(&text).expect("a recipe");
+    let rates = recipe
+        .stage
+        .iter()
+        .map(|stage| recipe.optimizer.rate_for(stage.rows()));
+    // 4096 / 8 is 512, whose root is no whole number.
+    assert!(
+        rates
+            .into_iter()
+            .all(|rate| (rate / 0.00176 - 512f64.sqrt().recip()).abs() < 1e-12)
+    );
+    let plain = Recipe::parse(GOOD).expect("a recipe").optimizer;
+    assert_eq!((plain.rate_for(8), plain.rate_for(4096)), (0.001, 0.001));
 }
 
 #[test]
@@ -146,6 +210,8 @@ fn resuming_compares_what_matters() {
     let mut now = was.clone();
     now.tokenizer = "elsewhere/tokenizer.json".into();
     now.report.checkpoint_minutes = 1.0;
+    now.report.checkpoint_steps = Some(5);
+    now.guard.most_skips = 3;
     now.agrees_with(&was).expect("paths and reports may differ");
     now.stage[1].batch = 5;
     let message = now
@@ -188,8 +254,11 @@ fn the_recipes_in_configs_are_good() {
         (stage.batch * stage.accumulation, stage.steps),
         (4096, Some(125_000))
     );
+    let optimizer = &base.optimizer;
     assert_eq!(
-        (base.optimizer.rate, base.schedule.warmup_steps),
-        (0.00176, 3125)
+        (optimizer.rate, optimizer.rate_for_batch),
+        (PUBLISHED_RATE.0, Some(PUBLISHED_RATE.1))
     );
+    assert_eq!(optimizer.rate_for(stage.rows()), 0.00176);
+    assert_eq!(base.schedule.warmup_steps, 3125);
 }

@@ -1,4 +1,4 @@
-//! The loop: forward, backward, clip, step; evaluate, report, save.
+//! The loop: forward, backward, judge, clip, step; evaluate, report, save.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,9 @@ use burn::module::AutodiffModule;
 use crate::batches::{HostBatch, Position, Prepared};
 use crate::curves;
 use crate::error::{Error, Result};
-use crate::evaluate::{DevSet, right, scalar, to_device};
+use crate::evaluate::{DevSet, right, to_device};
+use crate::guard::{Reason, Spike, SpikeFile, Verdict};
+use crate::ledger::{Measured, Seen, Unread, read_all};
 use crate::metrics::{DevScores, Metrics, Row, Sums};
 use crate::optim::{AdamW, AdamWConfig, Gradients, Lamb, LambConfig, Optimizer, OptimizerState};
 use crate::pretrain::{Outcome, Progress, Sources, StepReport};
@@ -33,20 +35,17 @@ pub(crate) struct Run<B: TrainingBackend> {
     model: Option<AlbertForPreTraining<B>>,
     optimizer: AnyOptimizer<B>,
     metrics: Metrics,
+    spikes: SpikeFile,
     device: B::Device,
+    /// Whether the numbers of steps stay on the device until they are needed; the guard then judges
+    /// steps after they were taken.
+    late: bool,
+    unread: Vec<Unread<B::InnerBackend>>,
     /// When the step that `info` stands at was finished.
     since: Instant,
     saved: Option<(u64, Instant)>,
     dev: Option<DevScores>,
     smooth: Smooth,
-}
-
-/// What one step saw.
-#[derive(Default)]
-struct StepSums {
-    sums: Sums,
-    examples: Vec<u32>,
-    last: Position,
 }
 
 impl<B: TrainingBackend> Run<B> {
@@ -59,6 +58,7 @@ impl<B: TrainingBackend> Run<B> {
         model: AlbertForPreTraining<B>,
         optimizer_state: Option<OptimizerState>,
         metrics: Metrics,
+        spikes: SpikeFile,
         device: &B::Device,
     ) -> Result<Run<B>> {
         let mut optimizer = AnyOptimizer::new(&sources.recipe.optimizer);
@@ -77,7 +77,10 @@ impl<B: TrainingBackend> Run<B> {
             model: Some(model.with_precision(precision)),
             optimizer,
             metrics,
+            spikes,
             device: device.clone(),
+            late: !B::HOST,
+            unread: Vec::new(),
             since: Instant::now(),
             smooth: Smooth::default(),
         })
@@ -118,6 +121,7 @@ impl<B: TrainingBackend> Run<B> {
             steps: self.info.step,
             tokens: self.info.tokens,
             seconds: self.clock().seconds,
+            skipped: self.info.skipped,
             dev: self.dev,
         })
     }
@@ -131,6 +135,7 @@ impl<B: TrainingBackend> Run<B> {
         if stage != self.info.stage {
             // Another length cuts the corpus anew: a new pass.
             self.info.stage = stage;
+            self.info.guard.begin_stage();
             self.info.position = Position {
                 pass: self.info.position.pass + 1,
                 batch: 0,
@@ -151,29 +156,31 @@ impl<B: TrainingBackend> Run<B> {
             if self.info.step.is_multiple_of(report.evaluate_steps) {
                 self.evaluate(&dev_set, progress)?;
             } else if self.info.step.is_multiple_of(report.report_steps) {
-                self.write_row(None)?;
+                self.write_row(None, progress)?;
             }
             let due = |(_, at): (u64, Instant)| {
                 at.elapsed().as_secs_f64() >= report.checkpoint_minutes * 60.0
             };
-            if self.saved.is_none_or(due) {
+            let step = self.info.step;
+            let counted = |steps| step.is_multiple_of(steps);
+            if self.saved.is_none_or(due) || report.checkpoint_steps.is_some_and(counted) {
                 self.save(progress)?;
             }
         }
-        Ok(())
+        // The guard begins the next stage anew.
+        self.read(progress)
     }
 
     /// One optimiser step; false if `stop` came before it was whole, and nothing was changed.
     fn step(
         &mut self,
-        batches: &mut Prepared,
+        batches: &mut dyn Iterator<Item = Result<HostBatch>>,
         stop: &AtomicBool,
         progress: &mut dyn Progress,
     ) -> Result<bool> {
-        let optimizer = self.sources.recipe.optimizer;
         let passes = self.sources.recipe.stage[self.info.stage].accumulation;
         let mut gradients = Gradients::new();
-        let mut seen = StepSums::default();
+        let mut seen = Seen::default();
         for pass in 0..passes {
             if stop.load(Ordering::Relaxed) {
                 return Ok(false);
@@ -188,40 +195,27 @@ impl<B: TrainingBackend> Run<B> {
             let forward_pass = (self.info.step << PASS_BITS) | pass as u64;
             self.forward_backward(&batch, forward_pass, &mut gradients, &mut seen)?;
         }
-        let (gradients, norm) = gradients.take_clipped(optimizer.clip)?;
-        if !norm.is_finite() {
-            return Err(self.not_finite("gradient norm", norm as f32, &seen));
+        let limit = self.sources.recipe.optimizer.clip;
+        let rate = self.rate(self.clock());
+        if let (true, Some(loss)) = (self.late, seen.unread_loss()) {
+            let (gradients, norm) = gradients.take_clipped_on_device(limit, loss);
+            self.move_weights(gradients, rate)?;
+            let (step, nanoseconds) = self.advance(seen.last);
+            self.unread.push(Unread {
+                step,
+                seen,
+                norm,
+                nanoseconds,
+            });
+        } else {
+            let (gradients, norm) = gradients.take_clipped(limit)?;
+            let verdict = self.judge(self.info.step, &seen, norm)?;
+            if verdict.reason.is_none() {
+                self.move_weights(gradients, rate)?;
+            }
+            let (step, nanoseconds) = self.advance(seen.last);
+            self.account(step, seen, norm, nanoseconds, verdict, progress)?;
         }
-        let schedule = self.sources.recipe.schedule;
-        let rate = rate(&optimizer, &schedule, &self.budget, self.clock());
-        if let Some(model) = self.model.take() {
-            self.model = Some(self.optimizer.step(model, gradients, rate)?);
-        }
-
-        let now = Instant::now();
-        let spent = (now - self.since).as_nanos() as u64;
-        self.since = now;
-        let info = &mut self.info;
-        info.step += 1;
-        info.nanoseconds += spent;
-        info.tokens += seen.sums.tokens;
-        info.position = Position {
-            batch: seen.last.batch + 1,
-            ..seen.last
-        };
-        let sums = &mut info.sums;
-        sums.steps += 1;
-        sums.passes += seen.sums.passes;
-        sums.masked_lm_loss += seen.sums.masked_lm_loss;
-        sums.order_loss += seen.sums.order_loss;
-        sums.gradient_norm += norm;
-        sums.masked_right += seen.sums.masked_right;
-        sums.masked += seen.sums.masked;
-        sums.order_right += seen.sums.order_right;
-        sums.pairs += seen.sums.pairs;
-        sums.tokens += seen.sums.tokens;
-        sums.nanoseconds += spent;
-        self.smooth.add(&seen.sums, norm, spent);
         progress.step(&self.report(rate));
         Ok(true)
     }
@@ -231,13 +225,11 @@ impl<B: TrainingBackend> Run<B> {
         host: &HostBatch,
         forward_pass: u64,
         gradients: &mut Gradients<B>,
-        seen: &mut StepSums,
+        seen: &mut Seen<B::InnerBackend>,
     ) -> Result<()> {
         let Some(model) = &self.model else {
             return Ok(());
         };
-        seen.examples.extend(&host.examples);
-        seen.last = host.position;
         let batch = to_device::<B>(host, &self.device);
         let key = DropoutKey {
             seed: self.sources.recipe.seed,
@@ -245,35 +237,142 @@ impl<B: TrainingBackend> Run<B> {
         };
         let output = model.forward(&batch, Some(key))?;
         gradients.add(model, output.loss.backward());
-        let masked_lm_loss = scalar(output.masked_lm_loss.inner());
-        let order_loss = scalar(output.order_loss.inner());
-        if !(masked_lm_loss + order_loss).is_finite() {
-            return Err(self.not_finite("loss", masked_lm_loss + order_loss, seen));
-        }
-        let sums = &mut seen.sums;
-        sums.passes += 1;
-        sums.masked_lm_loss += f64::from(masked_lm_loss);
-        sums.order_loss += f64::from(order_loss);
-        sums.tokens += host.tokens() as u64;
-        if self.info.step.is_multiple_of(ACCURACY_STEPS) {
-            sums.masked += host.masked_labels.len() as u64;
-            sums.masked_right +=
-                right(output.masked_lm_logits.inner(), batch.masked_labels.inner());
-            sums.pairs += host.rows as u64;
-            sums.order_right += right(output.order_logits.inner(), batch.order_labels.inner());
+        let counted = self.info.step.is_multiple_of(ACCURACY_STEPS);
+        let measured = Measured {
+            masked_lm_loss: output.masked_lm_loss.inner(),
+            order_loss: output.order_loss.inner(),
+            right: counted.then(|| {
+                [
+                    right(output.masked_lm_logits.inner(), batch.masked_labels.inner()),
+                    right(output.order_logits.inner(), batch.order_labels.inner()),
+                ]
+            }),
+        };
+        seen.add(host, measured, self.late)
+    }
+
+    fn move_weights(&mut self, gradients: Gradients<B>, rate: f64) -> Result<()> {
+        if let Some(model) = self.model.take() {
+            self.model = Some(self.optimizer.step(model, gradients, rate)?);
         }
         Ok(())
     }
 
-    fn not_finite(&self, what: &'static str, value: f32, seen: &StepSums) -> Error {
-        Error::NotFinite {
-            what,
-            value,
-            step: self.info.step,
+    /// Counts a step that read the data up to the batch `last`, whether it moved the weights or
+    /// not; its number and how long it took.
+    fn advance(&mut self, last: Position) -> (u64, u64) {
+        let now = Instant::now();
+        let spent = (now - self.since).as_nanos() as u64;
+        self.since = now;
+        let info = &mut self.info;
+        let step = info.step;
+        info.step += 1;
+        info.nanoseconds += spent;
+        info.position = Position {
+            batch: last.batch + 1,
+            ..last
+        };
+        (step, spent)
+    }
+
+    /// What the guard says of a step; an error if it ends the run at once.
+    fn judge(&mut self, step: u64, seen: &Seen<B::InnerBackend>, norm: f64) -> Result<Verdict> {
+        let recipe = &self.sources.recipe.guard;
+        let verdict = self.info.guard.judge(recipe, seen.loss(), norm);
+        match verdict.reason {
+            Some(reason) if !recipe.skip => {
+                let (what, value) = match reason {
+                    Reason::LossNotFinite => ("loss", seen.loss()),
+                    _ => ("gradient norm", norm),
+                };
+                Err(Error::NotFinite {
+                    what,
+                    value: value as f32,
+                    step,
+                    pass: seen.last.pass,
+                    batch: seen.last.batch,
+                    examples: seen.examples.clone(),
+                })
+            }
+            _ => Ok(verdict),
+        }
+    }
+
+    /// Adds a step to what is reported, or tells why it was skipped.
+    fn account(
+        &mut self,
+        step: u64,
+        seen: Seen<B::InnerBackend>,
+        norm: f64,
+        nanoseconds: u64,
+        verdict: Verdict,
+        progress: &mut dyn Progress,
+    ) -> Result<()> {
+        let info = &mut self.info;
+        info.sums.nanoseconds += nanoseconds;
+        // Judged late, a step with finite numbers has been taken already.
+        let skipped = verdict
+            .reason
+            .is_some_and(|reason| !(self.late && reason.is_finite()));
+        if skipped {
+            info.skipped += 1;
+            info.sums.skipped += 1;
+        } else {
+            info.tokens += seen.sums.tokens;
+            info.sums.add_step(&seen.sums, norm);
+            self.smooth.add(&seen.sums, norm, nanoseconds);
+        }
+        let Some(reason) = verdict.reason else {
+            return Ok(());
+        };
+        let finite = |value: f64| value.is_finite().then_some(value);
+        let spike = Spike {
+            step,
             pass: seen.last.pass,
             batch: seen.last.batch,
-            examples: seen.examples.clone(),
+            reason,
+            skipped,
+            loss: finite(seen.loss()),
+            gradient_norm: finite(norm),
+            loss_z: verdict.loss_z,
+            gradient_z: verdict.gradient_z,
+            examples: seen.examples,
+        };
+        self.spikes.push(&spike)?;
+        progress.spike(&spike);
+        let recipe = &self.sources.recipe.guard;
+        match info.guard.too_many(recipe, step) {
+            true => Err(Error::TooManySpikes {
+                count: recipe.most_skips,
+                window: recipe.window,
+                spike: Box::new(spike),
+            }),
+            false => Ok(()),
         }
+    }
+
+    /// Reads what the last steps left on the device, and judges them.
+    fn read(&mut self, progress: &mut dyn Progress) -> Result<()> {
+        for (unread, norm) in read_all(std::mem::take(&mut self.unread))? {
+            let verdict = self.judge(unread.step, &unread.seen, norm)?;
+            let Unread {
+                step,
+                seen,
+                nanoseconds,
+                ..
+            } = unread;
+            self.account(step, seen, norm, nanoseconds, verdict, progress)?;
+        }
+        Ok(())
+    }
+
+    /// The rate of the step at `clock`.
+    fn rate(&self, clock: Clock) -> f64 {
+        let recipe = &self.sources.recipe;
+        let peak = recipe
+            .optimizer
+            .rate_for(recipe.stage[self.info.stage].rows());
+        rate(peak, &recipe.schedule, &self.budget, clock)
     }
 
     fn dev_set(&self, stage: usize) -> Result<DevSet> {
@@ -290,28 +389,31 @@ impl<B: TrainingBackend> Run<B> {
     }
 
     fn evaluate(&mut self, set: &DevSet, progress: &mut dyn Progress) -> Result<()> {
+        self.read(progress)?;
         let Some(model) = &self.model else {
             return Ok(());
         };
         let scores = set.evaluate::<B::InnerBackend>(&model.valid(), &self.device)?;
         self.dev = Some(scores);
         progress.evaluated(self.info.step, &scores);
-        self.write_row(Some(scores))
+        self.write_row(Some(scores), progress)
     }
 
-    fn write_row(&mut self, dev: Option<DevScores>) -> Result<()> {
-        let schedule = self.sources.recipe.schedule;
-        let optimizer = self.sources.recipe.optimizer;
+    fn write_row(&mut self, dev: Option<DevScores>, progress: &mut dyn Progress) -> Result<()> {
+        self.read(progress)?;
         let clock = self.clock();
         let before = Clock {
             step: clock.step.saturating_sub(1),
             ..clock
         };
-        let rate = rate(&optimizer, &schedule, &self.budget, before);
+        let rate = self.rate(before);
         let sums = std::mem::take(&mut self.info.sums);
         let row = match self.metrics.rows.last() {
             // Evaluated at the end, just after a row was written.
-            Some(last) if sums.steps == 0 => *last,
+            Some(last) if sums.steps + sums.skipped == 0 => Row {
+                skipped: 0,
+                ..*last
+            },
             _ => sums.row(self.info.step, self.info.tokens, clock.seconds, rate),
         };
         self.metrics.push(Row { dev, ..row })
@@ -319,6 +421,7 @@ impl<B: TrainingBackend> Run<B> {
 
     /// The state first, so that what can be resumed is never behind the checkpoint beside it.
     fn save(&mut self, progress: &mut dyn Progress) -> Result<()> {
+        self.read(progress)?;
         let Some(model) = &self.model else {
             return Ok(());
         };
@@ -465,3 +568,7 @@ impl<B: TrainingBackend> AnyOptimizer<B> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "run_tests.rs"]
+mod tests;

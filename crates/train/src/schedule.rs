@@ -1,6 +1,6 @@
 //! How long a run lasts, how far it is, and the learning rate there.
 
-use crate::recipe::{Decay, OptimizerRecipe, ScheduleRecipe};
+use crate::recipe::{Decay, ScheduleRecipe};
 
 /// How long each stage of a run lasts.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,30 +50,24 @@ fn stage_at(stages: impl Iterator<Item = f64>, at: f64) -> Option<usize> {
     None
 }
 
-/// The learning rate of the step at `clock`.
+/// The learning rate of the step at `clock`, for a highest rate of `peak`.
 ///
 /// As in Google's `optimization.py`: in the warm-up the rate climbs in a straight line to the
-/// recipe's; from there on it lies on the line from that rate at the run's beginning to zero at
+/// highest; from there on it lies on the line from that rate at the run's beginning to zero at
 /// its end. (There the first step has rate zero; here it has the line's next point.)
-pub fn rate(
-    optimizer: &OptimizerRecipe,
-    schedule: &ScheduleRecipe,
-    budget: &Budget,
-    clock: Clock,
-) -> f64 {
+pub fn rate(peak: f64, schedule: &ScheduleRecipe, budget: &Budget, clock: Clock) -> f64 {
     if clock.step < schedule.warmup_steps {
-        return optimizer.rate * (clock.step + 1) as f64 / schedule.warmup_steps as f64;
+        return peak * (clock.step + 1) as f64 / schedule.warmup_steps as f64;
     }
     match schedule.decay {
-        Decay::Linear => optimizer.rate * (1.0 - budget.done(clock)),
-        Decay::None => optimizer.rate,
+        Decay::Linear => peak * (1.0 - budget.done(clock)),
+        Decay::None => peak,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::recipe::OptimizerKind;
 
     fn at(step: u64) -> Clock {
         Clock {
@@ -84,20 +78,12 @@ mod tests {
 
     #[test]
     fn the_published_schedule() {
-        let optimizer = OptimizerRecipe {
-            kind: OptimizerKind::Lamb,
-            rate: 0.00176,
-            weight_decay: 0.01,
-            betas: [0.9, 0.999],
-            epsilon: 1e-6,
-            clip: 1.0,
-        };
         let schedule = ScheduleRecipe {
             warmup_steps: 3125,
             decay: Decay::Linear,
         };
         let budget = Budget::Steps(vec![125_000]);
-        let rate = |step| rate(&optimizer, &schedule, &budget, at(step));
+        let rate = |step| rate(0.00176, &schedule, &budget, at(step));
         assert_eq!(rate(0), 0.00176 / 3125.0);
         assert_eq!(rate(3124), 0.00176);
         assert_eq!(rate(62_500), 0.00088);
@@ -107,7 +93,7 @@ mod tests {
             ..schedule
         };
         assert_eq!(
-            super::rate(&optimizer, &constant, &budget, at(62_500)),
+            super::rate(0.00176, &constant, &budget, at(62_500)),
             0.00176
         );
     }

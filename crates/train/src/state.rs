@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::batches::Position;
 use crate::error::{Error, Result};
+use crate::guard::Guard;
 use crate::metrics::Sums;
 use crate::optim::{Moments, OptimizerState};
 use crate::recipe::Recipe;
@@ -45,6 +46,22 @@ pub(crate) struct RunInfo {
     pub sums: Sums,
     /// The steps that the optimiser has counted.
     pub optimizer_steps: u64,
+    /// What the guard remembers. Here and below: runs that began with an earlier version lack it.
+    #[serde(default)]
+    pub guard: Guard,
+    /// Steps skipped.
+    #[serde(default)]
+    pub skipped: u64,
+    /// What the numbers are worked out on, as far as it decides their last bits; or empty.
+    #[serde(default)]
+    pub arithmetic: String,
+    /// The checksum of the corpus files as they lie on disk, and of all else that tokenising
+    /// depends on; or 0.
+    #[serde(default)]
+    pub corpus_files: u64,
+    /// The same for the held-out corpus.
+    #[serde(default)]
+    pub dev_corpus_files: u64,
 }
 
 /// The layout that this version writes.

@@ -9,7 +9,8 @@ use albert_checkpoint::Checkpoint;
 use albert_model::Cpu;
 use albert_text::{UnigramOptions, train_unigram};
 use albert_train::{
-    DevScores, Error, Outcome, PretrainOptions, Progress, Recipe, StepReport, pretrain,
+    DevScores, Error, Outcome, PretrainOptions, Progress, Recipe, RunReport, StepReport,
+    TokenisingReport, pretrain,
 };
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -135,6 +136,16 @@ fn weights(folder: &Path) -> Vec<u8> {
     std::fs::read(folder.join("model.safetensors")).expect("model.safetensors")
 }
 
+/// The tokenised corpora in a run's folder.
+fn caches(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder.join("training"));
+    let paths = entries.into_iter().flatten().flatten();
+    let paths = paths.map(|entry| entry.path());
+    paths
+        .filter(|path| path.extension().is_some_and(|end| end == "bin"))
+        .collect()
+}
+
 #[test]
 fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
     let home = Home::new();
@@ -145,6 +156,12 @@ fn a_resumed_run_equals_an_uninterrupted_one_to_the_bit() {
     // Stopped twice, once in each stage.
     let mut parts = home.options("parts", TWELVE_STEPS);
     for stop_at in [5, 9] {
+        // A damaged cache is made anew.
+        for cache in caches(&parts.output) {
+            let mut bytes = std::fs::read(&cache).expect("a cache");
+            bytes[100] ^= 1;
+            std::fs::write(&cache, bytes).expect("a damaged cache");
+        }
         let stop = AtomicBool::new(false);
         let mut progress = StopAt(stop_at, &stop);
         let outcome = pretrain::<Cpu>(&parts, &Default::default(), &stop, &mut progress)
@@ -225,6 +242,177 @@ fn a_killed_run_goes_on_from_its_last_checkpoint() {
     assert!(
         !copied.join("training/.albert-x.part").exists(),
         "the leftover is gone"
+    );
+}
+
+/// Stops the folder's time at a step: copies it then, with rows that are younger than its last
+/// checkpoint.
+struct CopyAt<'a>(u64, &'a Path, &'a Path);
+
+impl Progress for CopyAt<'_> {
+    fn step(&mut self, report: &StepReport) {
+        if report.step == self.0 {
+            copy(self.1, self.2);
+        }
+    }
+}
+
+/// Every weight and moment of a run's state.
+fn state(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let bytes = std::fs::read(folder.join("training/state.safetensors")).expect("the state");
+    let tensors = SafeTensors::deserialize(&bytes).expect("tensors");
+    let tensors = tensors.tensors().into_iter();
+    tensors
+        .map(|(name, view)| (name, view.data().to_vec()))
+        .collect()
+}
+
+#[test]
+fn two_hundred_steps_and_two_hundred_more_are_four_hundred() {
+    // A guard so narrow that it skips steps all the time, on both sides of the kill.
+    let guard = "[guard]\nloss_z = 1.5\nwindow = 16\nwarmup_steps = 16\nmost_skips = 16\n";
+    let recipe = TWELVE_STEPS
+        .replace("steps = 7", "steps = 150")
+        .replace("steps = 5", "steps = 250")
+        .replace(
+            "evaluate_steps = 4",
+            "evaluate_steps = 90\ncheckpoint_steps = 50",
+        )
+        .replace("report_steps = 2", "report_steps = 20")
+        .replace("[report]", &format!("{guard}[report]"));
+    let home = Home::new();
+    let whole = home.options("whole", &recipe);
+    let copied = home.path("copied");
+    // Step 200 ended, and its checkpoint was not begun: the last one is step 150's.
+    let mut progress = CopyAt(200, &whole.output, &copied);
+    let outcome = pretrain::<Cpu>(
+        &whole,
+        &Default::default(),
+        &AtomicBool::new(false),
+        &mut progress,
+    )
+    .expect("a finished run");
+    assert!(outcome.finished && outcome.steps == 400);
+    assert!(outcome.skipped > 4, "{} skipped", outcome.skipped);
+
+    let rest = PretrainOptions {
+        output: copied.clone(),
+        resume: true,
+        ..whole.clone()
+    };
+    let resumed = run(&rest).expect("a finished run");
+    assert_eq!(resumed.skipped, outcome.skipped);
+    assert_eq!(resumed.dev, outcome.dev);
+    assert!(weights(&whole.output) == weights(&copied), "other weights");
+    assert!(state(&whole.output) == state(&copied), "another state");
+    assert_eq!(metrics(&whole.output), metrics(&copied));
+    let spikes = |folder: &Path| std::fs::read(folder.join("spikes.jsonl")).expect("spikes");
+    assert!(spikes(&whole.output) == spikes(&copied), "other spikes");
+}
+
+/// What a run says before it goes on.
+#[derive(Default)]
+struct Notes(Vec<String>, bool);
+
+impl Progress for Notes {
+    fn begins(&mut self, report: &RunReport) {
+        self.0.clone_from(&report.notes);
+    }
+
+    fn tokenising(&mut self, _report: &TokenisingReport) {
+        self.1 = true;
+    }
+}
+
+#[test]
+fn another_processor_and_a_high_rate_are_told() {
+    let home = Home::new();
+    let mut options = home.options("run", TWELVE_STEPS);
+    let go_on = |options: &PretrainOptions| {
+        let mut notes = Notes::default();
+        let stop = AtomicBool::new(false);
+        pretrain::<Cpu>(options, &Default::default(), &stop, &mut notes).expect("a finished run");
+        notes.0
+    };
+    // 16 rows a step: the published rate is 0.00176 / 16.
+    let high = go_on(&options);
+    assert_eq!(high.len(), 1, "{high:?}");
+    assert!(
+        high[0].contains("0.002 is 18.2 times") && high[0].contains("1.100e-4"),
+        "{high:?}"
+    );
+    options.resume = true;
+    options.recipe.optimizer.rate = 2e-3;
+    // In the second stage a step has 4 rows.
+    assert!(go_on(&options)[0].contains("steps of 4 rows"));
+
+    let path = options.output.join("training/state.safetensors");
+    change_info(&path, |info| info["arithmetic"] = "an abacus".into());
+    let notes = go_on(&options);
+    assert!(
+        notes[0].contains("saved by an abacus, and goes on by ") && notes[0].contains("to the bit"),
+        "{notes:?}"
+    );
+    // From here on it is this one.
+    assert_eq!(go_on(&options).len(), 1);
+    // A run of an earlier version knows nothing of it.
+    change_info(&path, |info| {
+        let info = info.as_object_mut().expect("an object");
+        for field in [
+            "arithmetic",
+            "corpus_files",
+            "dev_corpus_files",
+            "guard",
+            "skipped",
+        ] {
+            info.remove(field).expect("the field");
+        }
+    });
+    assert_eq!(go_on(&options).len(), 1);
+}
+
+/// Writes the state of a run again after `change` has had all that is no tensor.
+fn change_info(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
+    let bytes = std::fs::read(path).expect("the state");
+    let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a header");
+    let mut metadata = metadata.metadata().clone().expect("metadata");
+    let text = metadata.get_mut("albert_training").expect("the run");
+    let mut info = serde_json::from_str(text).expect("JSON");
+    change(&mut info);
+    *text = info.to_string();
+    let tensors = SafeTensors::deserialize(&bytes).expect("tensors");
+    let bytes = safetensors::serialize(tensors.tensors(), Some(metadata)).expect("a file");
+    std::fs::write(path, bytes).expect("the changed state");
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_is_tokenised() {
+    let home = Home::new();
+    let mut options = home.options("run", &TWELVE_STEPS.replace("steps = 7", "steps = 1"));
+    run(&options).expect("a finished run");
+    options.resume = true;
+    let refused = |options: &PretrainOptions| {
+        let mut notes = Notes::default();
+        let stop = AtomicBool::new(false);
+        let error = pretrain::<Cpu>(options, &Default::default(), &stop, &mut notes)
+            .expect_err("what does not fit");
+        assert!(!notes.1, "the corpus was tokenised first");
+        error
+    };
+    // The recipe is looked at before the corpus.
+    let mut other = options.clone();
+    other.recipe.optimizer.rate = 1.0;
+    other.corpus = vec![home.path("missing.txt")];
+    let error = refused(&other);
+    assert!(matches!(error, Error::RecipeChanged { .. }), "{error}");
+
+    // Without a cache the text would have to be tokenised to be compared.
+    let text = std::fs::read_to_string(home.path("corpus.txt")).expect("the corpus");
+    std::fs::write(home.path("corpus.txt"), text + "\n\nOne more. It is short.").expect("a corpus");
+    let error = refused(&options);
+    assert!(
+        matches!(error, Error::InputChanged { what: "corpus", .. }),
+        "{error}"
     );
 }
 
@@ -463,7 +651,17 @@ fn a_loss_that_is_no_number_stops_the_run() {
     let recipe = TWELVE_STEPS
         .replace("rate = 2e-3", "rate = 1e30")
         .replace("lamb", "adamw");
-    let options = home.options("run", &recipe);
+    // A guard skips what it may first.
+    let guarded = home.options("guarded", &format!("{recipe}[guard]\nmost_skips = 3"));
+    let error = run(&guarded).expect_err("a rate of 1e30");
+    let Error::TooManySpikes { count, spike, .. } = &error else {
+        panic!("{error}")
+    };
+    assert!(*count == 3 && spike.step > 2 && spike.examples.len() >= 4);
+    let spikes = std::fs::read_to_string(guarded.output.join("spikes.jsonl")).expect("spikes");
+    assert_eq!(spikes.lines().count(), 3);
+
+    let options = home.options("run", &format!("{recipe}[guard]\nskip = false"));
     let error = run(&options).expect_err("a rate of 1e30");
     let Error::NotFinite {
         step,

@@ -8,7 +8,9 @@ use albert_kernels::ThreadPool;
 use albert_model::TrainingBackend;
 use albert_train::corpus::TokenisingReport;
 use albert_train::metrics::DevScores;
-use albert_train::{Outcome, PretrainOptions, Progress, Recipe, RunReport, StepReport, pretrain};
+use albert_train::{
+    Outcome, PretrainOptions, Progress, Recipe, RunReport, Spike, StepReport, pretrain,
+};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
@@ -60,6 +62,7 @@ pub fn run(args: PretrainArgs) -> Result<()> {
             "steps": outcome.steps,
             "tokens": outcome.tokens,
             "seconds": outcome.seconds,
+            "skipped": outcome.skipped,
             "dev": outcome.dev.as_ref().map(scores),
             "output": options.output,
         }));
@@ -69,8 +72,12 @@ pub fn run(args: PretrainArgs) -> Result<()> {
     } else {
         "stopped; go on with --resume"
     };
+    let skipped = match outcome.skipped {
+        0 => String::new(),
+        skipped => format!(" ({} skipped)", output::thousands(skipped)),
+    };
     output::line(&format!(
-        "{done}: {} steps, {} tokens, {}; the model is in {}",
+        "{done}: {} steps{skipped}, {} tokens, {}; the model is in {}",
         output::thousands(outcome.steps),
         output::thousands(outcome.tokens),
         duration(outcome.seconds),
@@ -84,6 +91,7 @@ fn train<B: TrainingBackend>(
     stop: &AtomicBool,
     json: bool,
 ) -> Result<Outcome> {
+    albert_model::check_device::<B>(device)?;
     // Burn and the kernels run on the pool that they are called from.
     let outcome = ThreadPool::new(options.threads)?.install(|| {
         let mut shown = Shown {
@@ -160,6 +168,9 @@ impl Progress for Shown {
             "pieces": report.pieces,
             "step": report.step,
             "steps": report.steps,
+            "rate": report.rate,
+            "published_rate": report.published_rate,
+            "notes": report.notes,
         }));
         let mut text = format!(
             "{} documents ({} pieces), {} held out",
@@ -174,6 +185,15 @@ impl Progress for Shown {
             text += &format!("; going on from step {}", output::thousands(report.step));
         }
         self.note(&text);
+        if let Some(published) = report.published_rate {
+            self.note(&format!(
+                "rate {:.3e}; the published one for steps of this size is {published:.3e}",
+                report.rate
+            ));
+        }
+        for note in &report.notes {
+            self.note(&format!("note: {note}"));
+        }
         self.run = Some(Run::new());
     }
 
@@ -190,6 +210,18 @@ impl Progress for Shown {
             );
             run.show(report.done, &line);
         }
+    }
+
+    fn spike(&mut self, spike: &Spike) {
+        if let Ok(Value::Object(fields)) = serde_json::to_value(spike) {
+            let mut event = json!({ "event": "spike" });
+            if let Some(event) = event.as_object_mut() {
+                event.extend(fields);
+            }
+            self.event(&event);
+        }
+        let what = if spike.skipped { "skipped" } else { "spike" };
+        self.note(&format!("{what}: {spike}"));
     }
 
     fn evaluated(&mut self, step: u64, dev: &DevScores) {

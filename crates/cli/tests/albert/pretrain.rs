@@ -9,7 +9,7 @@ use crate::common::{failure, names, stdout, text};
 use serde_json::Value;
 
 /// Some two hundred short documents, so that a small vocabulary can be learnt from them.
-fn corpus(folder: &Path) -> PathBuf {
+pub fn corpus(folder: &Path) -> PathBuf {
     let animals = [
         "cat", "dog", "horse", "bird", "fish", "mouse", "cow", "sheep",
     ];
@@ -185,6 +185,31 @@ fn bad_recipes_and_corpora_are_named() {
         &run(&recipe_file, &folder.path().join("none.txt")),
         &["none.txt"],
     );
+}
+
+#[test]
+fn a_device_that_is_not_there_is_told_before_anything_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let recipe_file = recipe(folder.path(), "steps = 2");
+    let out = folder.path().join("out");
+    // Without CUDA built in this is wrong usage already.
+    let code = if cfg!(feature = "cuda") { 1 } else { 2 };
+    let message = failure(
+        &[
+            "pretrain",
+            "--recipe",
+            text(&recipe_file),
+            "--corpus",
+            "no-such-file.txt",
+            "--output",
+            text(&out),
+            "--device",
+            "cuda:1000",
+        ],
+        code,
+    );
+    names(&message, &["device", "1000"]);
+    assert!(!out.exists(), "a failed start leaves nothing behind");
 }
 
 #[cfg(unix)]

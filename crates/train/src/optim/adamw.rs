@@ -82,18 +82,14 @@ impl<B: TrainingBackend> Optimizer<B> for AdamW<B> {
                     optim::adamw(factors, weight, gradient, first, second);
                 });
             }
-            let gradient = slot.gradient;
-            let first = slot.first * config.beta_1 + gradient.clone() * (1.0 - config.beta_1);
-            let square = gradient.clone().square() * (1.0 - config.beta_2);
-            let second = slot.second * config.beta_2 + square;
-            let root = second.clone().sqrt() / correction_2.sqrt() + config.epsilon;
-            let update = first.clone() / root * (learning_rate / correction_1);
-            Ok(Slot {
-                weight: slot.weight * keep - update,
-                gradient,
-                first,
-                second,
-            })
+            let step_size = learning_rate / correction_1;
+            Ok(on_device(
+                config,
+                keep,
+                step_size,
+                correction_2.sqrt(),
+                slot,
+            ))
         })
     }
 
@@ -103,5 +99,28 @@ impl<B: TrainingBackend> Optimizer<B> for AdamW<B> {
 
     fn restore(&mut self, state: OptimizerState, parameters: &[ParameterSpec]) -> Result<()> {
         self.memory.restore(state, parameters)
+    }
+}
+
+/// The same as the kernel, of Burn's operations; the last three numbers are those of
+/// [`AdamWFactors`].
+pub(super) fn on_device<B: TrainingBackend>(
+    config: AdamWConfig,
+    keep: f64,
+    step_size: f64,
+    root_correction: f64,
+    slot: Slot<B>,
+) -> Slot<B> {
+    let gradient = slot.gradient;
+    let first = slot.first * config.beta_1 + gradient.clone() * (1.0 - config.beta_1);
+    let square = gradient.clone().square() * (1.0 - config.beta_2);
+    let second = slot.second * config.beta_2 + square;
+    let root = second.clone().sqrt() / root_correction + config.epsilon;
+    let update = first.clone() / root * step_size;
+    Slot {
+        weight: slot.weight * keep - update,
+        gradient,
+        first,
+        second,
     }
 }

@@ -74,6 +74,29 @@ impl<B: TrainingBackend> Gradients<B> {
         Ok((taken, norm))
     }
 
+    /// As [`Gradients::take_clipped`] without waiting for the device: the norm, before clipping,
+    /// stays there as `[1]`, and so does the decision to clip. Where the norm or `loss`, `[1]`, is
+    /// not finite, every gradient is zero, so that nothing but numbers reaches the weights and the
+    /// moments.
+    ///
+    /// Afterwards there are no gradients here.
+    pub fn take_clipped_on_device(&mut self, limit: f64, loss: Flat<B>) -> (Self, Flat<B>) {
+        let mut taken = std::mem::take(self);
+        let passes = taken.passes.max(1) as f64;
+        let squares = taken.by_name.values().cloned().map(|g| g.square().sum());
+        let norm = squares.fold(loss.zeros_like(), |sum, square| sum + square);
+        let norm = norm.sqrt() / passes;
+        let bad = (norm.clone() + loss).is_finite().bool_not();
+        // 1 where the norm is 0: the limit times infinity, cut down.
+        let factor = (norm.clone().recip() * limit).clamp_max(1.0) / passes;
+        for gradient in taken.by_name.values_mut() {
+            let bad = bad.clone().expand(gradient.shape());
+            *gradient = (gradient.clone() * factor.clone()).mask_fill(bad, 0.0);
+        }
+        taken.passes = 1;
+        (taken, norm)
+    }
+
     /// The norm over all parameters; sums run in a fixed order.
     ///
     /// # Errors

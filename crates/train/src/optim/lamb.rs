@@ -89,7 +89,8 @@ impl<B: TrainingBackend> Optimizer<B> for Lamb<B> {
     }
 }
 
-fn on_device<B: TrainingBackend>(
+/// The same as the kernel, of Burn's operations.
+pub(super) fn on_device<B: TrainingBackend>(
     config: LambConfig,
     decay: f64,
     learning_rate: f64,

@@ -8,6 +8,7 @@ use albert_checkpoint::Checkpoint;
 use albert_model::{AlbertForPreTraining, Cpu, PretrainBatch};
 use serde_json::Value;
 
+use super::state::{Flat, Slot};
 use super::*;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
@@ -183,6 +184,134 @@ fn accumulated_gradients_are_a_mean() -> TestResult {
         assert!((a - b).abs() <= 1e-6, "{a} {b}");
     }
     Ok(())
+}
+
+#[test]
+fn clipping_on_the_device_is_clipping() -> TestResult {
+    let (model, batch) = (model()?, batch()?);
+    let gradients = || -> Result<Gradients<Cpu>, Box<dyn std::error::Error>> {
+        let mut sum = Gradients::new();
+        for _ in 0..3 {
+            sum.add(&model, model.forward(&batch, None)?.loss.backward());
+        }
+        Ok(sum)
+    };
+    let one = || Flat::<Cpu>::from_data([1.0_f32], &Default::default());
+    // The norm lies between the two limits.
+    for limit in [1.0, 1e3] {
+        let (host, norm) = gradients()?.take_clipped(limit)?;
+        let (device, found) = gradients()?.take_clipped_on_device(limit, one());
+        let found = f64::from(found.into_scalar());
+        // Sums of up to a few thousand squares, each in 32 bits: some 64 units of rounding.
+        assert!((found / norm - 1.0).abs() < 1e-5, "{found} {norm}");
+        for parameter in model.parameters() {
+            let name = &parameter.name;
+            let (host, device) = (host.values(name), device.values(name));
+            let (host, device) = (host.ok_or("no gradient")?, device.ok_or("no gradient")?);
+            for (a, b) in host.iter().zip(&device) {
+                assert!((a - b).abs() <= 1e-5 * a.abs(), "{name}: {a} {b}");
+            }
+        }
+    }
+    // One bad number in one tensor, or a bad loss, and every gradient is zero.
+    let name = "albert.pooler.bias";
+    let mut bad = gradients()?;
+    let gradient = bad.by_name.remove(name).ok_or("no gradient")?;
+    let mut values = gradient.into_data().to_vec::<f32>()?;
+    values[1] = f32::NAN;
+    let values = Flat::<Cpu>::from_data(values.as_slice(), &Default::default());
+    bad.by_name.insert(name.into(), values);
+    let infinite = one() * f32::INFINITY;
+    for (mut bad, loss, whole) in [(bad, one(), false), (gradients()?, infinite, true)] {
+        let (device, norm) = bad.take_clipped_on_device(1.0, loss);
+        assert_eq!(norm.into_scalar().is_finite(), whole);
+        for parameter in model.parameters() {
+            let values = device.values(&parameter.name).ok_or("no gradient")?;
+            assert!(
+                values.iter().all(|&value| value == 0.0),
+                "{}",
+                parameter.name
+            );
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn on_the_device_the_rules_are_the_kernels() -> TestResult {
+    use albert_kernels::training::optim::{self, AdamWFactors, LambFactors};
+
+    let tensor = |values: &[f32]| Flat::<Cpu>::from_data(values, &Default::default());
+    // More than a block of the kernels, of all sizes, with zeros among them.
+    let values = |salt: u32, scale: f32| -> Vec<f32> {
+        let value = |i: u32| ((i.wrapping_mul(salt) % 2001) as f32 - 1000.0) * scale;
+        (0..20_000).map(value).collect()
+    };
+    let (weight, gradient) = (values(2_654_435_761, 4e-5), values(40_503, 1e-6));
+    let (first, second) = (values(69_069, 2e-6), values(12_345, 1e-6));
+    let second: Vec<f32> = second.iter().map(|v| v * v).collect();
+    // Half a dozen operations, half a unit each; a difference of near numbers keeps the units of
+    // the larger, so that they are measured by the weight's 0.04.
+    let near = |what: &str, kernel: &[f32], device: Flat<Cpu>, scale: f32| -> TestResult {
+        for (a, b) in kernel.iter().zip(device.into_data().to_vec::<f32>()?) {
+            assert!((a - b).abs() <= 1e-6 * (a.abs() + scale), "{what}: {a} {b}");
+        }
+        Ok(())
+    };
+    for adapted in [true, false] {
+        let config = LambConfig::default();
+        let decay = if adapted { config.weight_decay } else { 0.0 };
+        let factors = LambFactors {
+            beta_1: 0.9,
+            rest_1: 0.1,
+            beta_2: 0.999,
+            rest_2: 0.001,
+            epsilon: 1e-6,
+            weight_decay: decay as f32,
+            learning_rate: 1e-3,
+            adapted,
+        };
+        let (mut w, mut g, mut m, mut v) = (
+            weight.clone(),
+            gradient.clone(),
+            first.clone(),
+            second.clone(),
+        );
+        optim::lamb(factors, &mut w, &mut g, &mut m, &mut v);
+        let slot = Slot::<Cpu> {
+            weight: tensor(&weight),
+            gradient: tensor(&gradient),
+            first: tensor(&first),
+            second: tensor(&second),
+        };
+        let slot = lamb::on_device(config, decay, 1e-3, adapted, slot);
+        near("LAMB's weight", &w, slot.weight, 0.04)?;
+        near("LAMB's first", &m, slot.first, 1e-3)?;
+        near("LAMB's second", &v, slot.second, 1e-6)?;
+    }
+    let config = AdamWConfig::default();
+    let factors = AdamWFactors {
+        beta_1: 0.9,
+        rest_1: 0.1,
+        beta_2: 0.999,
+        rest_2: 0.001,
+        epsilon: 1e-8,
+        keep: 0.999,
+        step_size: 1e-3,
+        root_correction: 0.5,
+    };
+    let (mut w, mut m, mut v) = (weight.clone(), first.clone(), second.clone());
+    optim::adamw(factors, &mut w, &gradient, &mut m, &mut v);
+    let slot = Slot::<Cpu> {
+        weight: tensor(&weight),
+        gradient: tensor(&gradient),
+        first: tensor(&first),
+        second: tensor(&second),
+    };
+    let slot = adamw::on_device(config, 0.999, 1e-3, 0.5, slot);
+    near("AdamW's weight", &w, slot.weight, 0.04)?;
+    near("AdamW's first", &m, slot.first, 1e-3)?;
+    near("AdamW's second", &v, slot.second, 1e-6)
 }
 
 #[test]
