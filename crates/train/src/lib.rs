@@ -13,6 +13,7 @@
 //! | [`batches`] | rows of similar length together, in an order drawn from the seed |
 //! | [`optim`] | LAMB and AdamW, the global norm, accumulated gradients |
 //! | [`schedule`] | how long, and at which rate |
+//! | [`peers`] | several processes that train one model, each on its rows of a batch |
 //! | [`metrics`] | what a run measures: `metrics.csv`, `curves.svg` |
 //!
 //! Everything random is drawn by position ([`random::stream`]), so that a run can be stopped
@@ -72,21 +73,34 @@ mod evaluate;
 pub mod examples;
 pub mod masking;
 pub mod metrics;
+#[cfg(feature = "mpi")]
+mod mpi;
+#[cfg(any(feature = "mpi", test))]
+mod neighbours;
 pub mod optim;
+pub mod peers;
 mod pretrain;
 pub mod random;
 pub mod recipe;
 mod run;
 pub mod schedule;
 pub mod score;
+mod share;
 mod state;
 pub mod vocabulary;
 
+#[cfg(feature = "mpi")]
+pub use self::mpi::MpiPeers;
+#[cfg(feature = "mpi")]
+pub use self::neighbours::Neighbours;
 pub use corpus::TokenisingReport;
 pub use curves::svg as curves_svg;
 pub use documents::{Document, Documents};
 pub use error::{Error, Result};
 pub use metrics::DevScores;
-pub use pretrain::{Outcome, PretrainOptions, Progress, RunReport, StepReport, pretrain};
+pub use peers::{Alone, Peers};
+pub use pretrain::{
+    Outcome, PretrainOptions, Progress, RunReport, StepReport, pretrain, pretrain_together,
+};
 pub use recipe::Recipe;
 pub use score::{Score, ScoreExample, ScoreOptions, score};

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::examples::PairRules;
 use crate::metrics::DevScores;
 use crate::optim::OptimizerState;
+use crate::peers::{Alone, Peers, agree, in_turn, same};
 use crate::random::{Purpose, Random, stream};
 use crate::recipe::{Recipe, Stage};
 use crate::run::Run;
@@ -138,30 +139,49 @@ pub fn pretrain<B: TrainingBackend>(
     stop: &AtomicBool,
     progress: &mut dyn Progress,
 ) -> Result<Outcome> {
+    pretrain_together::<B>(options, &Alone, device, stop, progress)
+}
+
+/// [`pretrain()`] in each of several processes that train one model: they must all call it, with
+/// the same options.
+///
+/// A batch of the recipe is the batch of all processes together. The run is the one that a single
+/// process makes of the recipe, up to rounding (and but for the places that dropout draws), and may
+/// be stopped and resumed with another number of processes. Process 0 alone hears `stop`, tells
+/// `progress`, evaluates and writes. The others read the recipe's files, the corpus and, to resume,
+/// the output folder, so that machines should share a file system; where they do not, each
+/// tokenises for itself into a folder of its own.
+///
+/// # Errors
+/// As [`pretrain()`], told by one process; the others give [`Error::OtherProcess`]. A stage's batch
+/// has fewer rows than there are processes; a process has other files or weights than process 0
+/// ([`Error::ProcessDiffers`]). An error of one process alone, such as a disk that is full, leaves
+/// the others waiting: whoever started them must end them.
+pub fn pretrain_together<B: TrainingBackend>(
+    options: &PretrainOptions,
+    peers: &dyn Peers,
+    device: &B::Device,
+    stop: &AtomicBool,
+    progress: &mut dyn Progress,
+) -> Result<Outcome> {
+    let leads = peers.rank() == 0;
+    let mut silent = ();
+    let progress = if leads { progress } else { &mut silent };
     let recipe = &options.recipe;
-    recipe.validate()?;
-    let saved = match options.resume {
-        true => Some(state::load(&options.output)?),
-        false => {
-            refuse_foreign_content(&options.output)?;
-            None
-        }
-    };
-    let tokenizer_checksum = tokenizer_checksum(&recipe.tokenizer)?;
-    if let Some(saved) = &saved {
-        recipe.agrees_with(&saved.info.recipe)?;
-        same_input("tokenizer", saved.info.tokenizer, tokenizer_checksum)?;
-    }
-    let tokenizer = open_tokenizer(&recipe.tokenizer)?;
-    let config = recipe.config(tokenizer.vocab_size())?;
-    if let Some(saved) = &saved {
-        saved.fits(&options.output, &config.parameters())?;
-    }
-    let text = Text::read(options, &tokenizer, tokenizer_checksum, stop, progress)?;
-    if let Some(saved) = &saved {
+    let Opened {
+        saved,
+        tokenizer,
+        tokenizer_checksum,
+        config,
+    } = agree(peers, Opened::open(options, peers))?;
+    let text = in_turn(peers, || {
+        Text::read(options, &tokenizer, tokenizer_checksum, stop, progress)
+    })?;
+    let fits = |saved: &Saved| {
         same_input("corpus", saved.info.corpus, text.checksum)?;
-        same_input("held-out corpus", saved.info.dev_corpus, text.dev_checksum)?;
-    }
+        same_input("held-out corpus", saved.info.dev_corpus, text.dev_checksum)
+    };
+    agree(peers, saved.as_ref().map_or(Ok(()), fits))?;
     let vocabulary = Arc::new(Vocabulary::new(&tokenizer));
     let sources = Sources {
         recipe: recipe.clone(),
@@ -170,8 +190,10 @@ pub fn pretrain<B: TrainingBackend>(
     };
     let budget = sources.budget()?;
 
-    std::fs::create_dir_all(&options.output).map_err(Error::io(&options.output))?;
-    remove_leftovers(&options.output);
+    if leads {
+        std::fs::create_dir_all(&options.output).map_err(Error::io(&options.output))?;
+        remove_leftovers(&options.output);
+    }
     progress.begins(&RunReport {
         config: config.clone(),
         documents: sources.text.documents.len(),
@@ -215,35 +237,131 @@ pub fn pretrain<B: TrainingBackend>(
                 sums: Default::default(),
                 optimizer_steps: 0,
             };
-            (
-                info,
-                first_model::<B>(recipe, &config, &tokenizer, device)?,
-                None,
-            )
+            let model = first_model::<B>(recipe, &config, &tokenizer, device);
+            (info, agree(peers, model)?, None)
         }
     };
-    if !options.resume {
-        // Before anything else is written there, so that the folder can be resumed from now on.
-        state::save(
-            &options.output,
-            &info,
-            &model.tensors(),
-            &OptimizerState::default(),
-        )?;
+    if peers.count() > 1 {
+        let things = [
+            ("recipe", recipe_checksum(recipe)?),
+            ("tokenizer", tokenizer_checksum),
+            ("corpus", sources.text.checksum),
+            ("held-out corpus", sources.text.dev_checksum),
+            ("step to go on from", info.step),
+            ("weights", weights_checksum(&model.tensors())),
+        ];
+        same(peers, &things)?;
     }
-    tokenizer.save(&options.output)?;
-    let metrics = metrics::Metrics::open(&options.output, info.step)?;
+    let claim = || {
+        if !options.resume {
+            // Before anything else is written there, so that the folder can be resumed from now
+            // on.
+            state::save(
+                &options.output,
+                &info,
+                &model.tensors(),
+                &OptimizerState::default(),
+            )?;
+        }
+        tokenizer.save(&options.output)?;
+        metrics::Metrics::open(&options.output, info.step)
+    };
+    let metrics = match leads {
+        true => claim(),
+        false => Ok(metrics::Metrics::unwritten()),
+    };
     let run = Run::new(
+        peers,
         &options.output,
         sources,
         budget,
         info,
         model,
         optimizer,
-        metrics,
+        agree(peers, metrics)?,
         device,
     )?;
     run.carry_out(stop, progress)
+}
+
+/// What a run reads before the corpus.
+struct Opened {
+    saved: Option<Saved>,
+    tokenizer: Tokenizer,
+    tokenizer_checksum: u64,
+    config: AlbertConfig,
+}
+
+impl Opened {
+    fn open(options: &PretrainOptions, peers: &dyn Peers) -> Result<Opened> {
+        let recipe = &options.recipe;
+        recipe.validate()?;
+        enough_rows(recipe, peers.count())?;
+        let saved = match options.resume {
+            true => Some(state::load(&options.output)?),
+            false => {
+                if peers.rank() == 0 {
+                    refuse_foreign_content(&options.output)?;
+                }
+                None
+            }
+        };
+        let tokenizer_checksum = tokenizer_checksum(&recipe.tokenizer)?;
+        if let Some(saved) = &saved {
+            recipe.agrees_with(&saved.info.recipe)?;
+            same_input("tokenizer", saved.info.tokenizer, tokenizer_checksum)?;
+        }
+        let tokenizer = open_tokenizer(&recipe.tokenizer)?;
+        let config = recipe.config(tokenizer.vocab_size())?;
+        if let Some(saved) = &saved {
+            saved.fits(&options.output, &config.parameters())?;
+        }
+        Ok(Opened {
+            saved,
+            tokenizer,
+            tokenizer_checksum,
+            config,
+        })
+    }
+}
+
+/// Whether every process has a row of each batch.
+fn enough_rows(recipe: &Recipe, processes: usize) -> Result<()> {
+    match recipe
+        .stage
+        .iter()
+        .position(|stage| stage.batch < processes)
+    {
+        None => Ok(()),
+        Some(i) => {
+            let message = format!(
+                "must be at least 1 row for each of the {processes} processes, not {}",
+                recipe.stage[i].batch
+            );
+            Err(Error::field(format!("stage[{i}].batch"), message))
+        }
+    }
+}
+
+/// A checksum of all that a recipe says but where its files lie, which may differ by machine.
+fn recipe_checksum(recipe: &Recipe) -> Result<u64> {
+    let mut recipe = recipe.clone();
+    recipe.tokenizer = PathBuf::new();
+    recipe.start_from = None;
+    recipe.report.dev_corpus = recipe.report.dev_corpus.map(|_| PathBuf::new());
+    let text = toml::to_string(&recipe)
+        .map_err(|error| Error::field("recipe", format!("cannot be compared: {error}")))?;
+    let mut sum = Checksum::new();
+    text.bytes().for_each(|byte| sum.word(byte.into()));
+    Ok(sum.finish())
+}
+
+/// A checksum of weights, by their bits.
+pub(crate) fn weights_checksum(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> u64 {
+    let mut sum = Checksum::new();
+    let values = tensors.iter().flat_map(|(_, _, values)| values);
+    values.for_each(|value| sum.word(value.to_bits().into()));
+    sum.finish()
 }
 
 /// The weights a new run begins with.

@@ -14,9 +14,11 @@ use crate::error::{Error, Result};
 use crate::evaluate::{DevSet, right, scalar, to_device};
 use crate::metrics::{DevScores, Metrics, Row, Sums};
 use crate::optim::{AdamW, AdamWConfig, Gradients, Lamb, LambConfig, Optimizer, OptimizerState};
-use crate::pretrain::{Outcome, Progress, Sources, StepReport};
+use crate::peers::{Peers, agree, same, sum_measures};
+use crate::pretrain::{Outcome, Progress, Sources, StepReport, weights_checksum};
 use crate::recipe::{OptimizerKind, OptimizerRecipe, PASS_BITS};
 use crate::schedule::{Budget, Clock, rate};
+use crate::share::Share;
 use crate::state::{self, RunInfo};
 
 /// Accuracies of training are taken from every fourth step: finding the likeliest of all pieces
@@ -24,7 +26,8 @@ use crate::state::{self, RunInfo};
 const ACCURACY_STEPS: u64 = 4;
 
 /// A run between two steps.
-pub(crate) struct Run<B: TrainingBackend> {
+pub(crate) struct Run<'p, B: TrainingBackend> {
+    peers: &'p dyn Peers,
     output: PathBuf,
     sources: Sources,
     budget: Budget,
@@ -41,6 +44,14 @@ pub(crate) struct Run<B: TrainingBackend> {
     smooth: Smooth,
 }
 
+/// What comes after a step.
+#[derive(Clone, Copy, PartialEq)]
+enum Next {
+    Stage(usize),
+    End,
+    Stop,
+}
+
 /// What one step saw.
 #[derive(Default)]
 struct StepSums {
@@ -49,9 +60,10 @@ struct StepSums {
     last: Position,
 }
 
-impl<B: TrainingBackend> Run<B> {
+impl<'p, B: TrainingBackend> Run<'p, B> {
     #[allow(clippy::too_many_arguments)] // Called once; a struct of these would be this one.
     pub(crate) fn new(
+        peers: &'p dyn Peers,
         output: &Path,
         sources: Sources,
         budget: Budget,
@@ -60,7 +72,7 @@ impl<B: TrainingBackend> Run<B> {
         optimizer_state: Option<OptimizerState>,
         metrics: Metrics,
         device: &B::Device,
-    ) -> Result<Run<B>> {
+    ) -> Result<Run<'p, B>> {
         let mut optimizer = AnyOptimizer::new(&sources.recipe.optimizer);
         let precision = sources.recipe.precision.precision();
         let resumed = optimizer_state.is_some();
@@ -68,6 +80,7 @@ impl<B: TrainingBackend> Run<B> {
             optimizer.restore(state, &model.parameters())?;
         }
         Ok(Run {
+            peers,
             output: output.to_owned(),
             saved: resumed.then(|| (info.step, Instant::now())),
             dev: metrics.rows.iter().rev().find_map(|row| row.dev),
@@ -92,13 +105,13 @@ impl<B: TrainingBackend> Run<B> {
         if self.saved.is_none() {
             self.save(progress)?;
         }
-        let mut finished = false;
-        while !finished && !stop.load(Ordering::Relaxed) {
-            match self.budget.stage(self.clock()) {
-                Some(stage) => self.carry_out_stage(stage, stop, progress)?,
-                None => finished = true,
+        let finished = loop {
+            match self.next(stop)? {
+                Next::Stage(stage) => self.carry_out_stage(stage, stop, progress)?,
+                Next::End => break true,
+                Next::Stop => break false,
             }
-        }
+        };
         if finished
             && self
                 .metrics
@@ -122,6 +135,28 @@ impl<B: TrainingBackend> Run<B> {
         })
     }
 
+    /// What process 0 says comes next: clocks and signals are not the same everywhere.
+    fn next(&self, stop: &AtomicBool) -> Result<Next> {
+        let stage = self.budget.stage(self.clock());
+        let stage = stage.map_or(1, |stage| 2 + stage as u64);
+        let mut code = [if stop.load(Ordering::Relaxed) {
+            0
+        } else {
+            stage
+        }];
+        self.peers.follow(&mut code)?;
+        Ok(match code[0] {
+            0 => Next::Stop,
+            1 => Next::End,
+            stage => Next::Stage(stage as usize - 2),
+        })
+    }
+
+    /// Whether this process writes and evaluates.
+    fn leads(&self) -> bool {
+        self.peers.rank() == 0
+    }
+
     fn carry_out_stage(
         &mut self,
         stage: usize,
@@ -142,13 +177,14 @@ impl<B: TrainingBackend> Run<B> {
             self.model = Some(model.with_depth(depth)?);
         }
         let report = self.sources.recipe.report.clone();
-        let dev_set = self.dev_set(stage)?;
+        let dev_set = agree(self.peers, self.dev_set(stage))?;
         let mut batches = Prepared::new(self.sources.training(stage), self.info.position);
-        while self.budget.stage(self.clock()) == Some(stage) {
+        while self.next(stop)? == Next::Stage(stage) {
             if !self.step(&mut batches, stop, progress)? {
                 return Ok(());
             }
             if self.info.step.is_multiple_of(report.evaluate_steps) {
+                self.compare_weights()?;
                 self.evaluate(&dev_set, progress)?;
             } else if self.info.step.is_multiple_of(report.report_steps) {
                 self.write_row(None)?;
@@ -175,7 +211,8 @@ impl<B: TrainingBackend> Run<B> {
         let mut gradients = Gradients::new();
         let mut seen = StepSums::default();
         for pass in 0..passes {
-            if stop.load(Ordering::Relaxed) {
+            // Several processes stop between steps, all together.
+            if self.peers.count() == 1 && stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
             let Some(batch) = batches.next().transpose()? else {
@@ -188,12 +225,25 @@ impl<B: TrainingBackend> Run<B> {
             let forward_pass = (self.info.step << PASS_BITS) | pass as u64;
             self.forward_backward(&batch, forward_pass, &mut gradients, &mut seen)?;
         }
+        if let Some(model) = &self.model {
+            gradients.sum_over(self.peers, &model.parameters(), passes, &self.device)?;
+        }
+        let clock = self.clock();
+        let clock = Clock {
+            seconds: sum_measures(self.peers, &mut seen.sums, clock.seconds)?,
+            ..clock
+        };
+        let loss = (seen.sums.masked_lm_loss + seen.sums.order_loss) as f32;
+        if !loss.is_finite() {
+            return agree(self.peers, Err(self.not_finite("loss", loss, &seen)));
+        }
         let (gradients, norm) = gradients.take_clipped(optimizer.clip)?;
         if !norm.is_finite() {
-            return Err(self.not_finite("gradient norm", norm as f32, &seen));
+            let error = self.not_finite("gradient norm", norm as f32, &seen);
+            return agree(self.peers, Err(error));
         }
         let schedule = self.sources.recipe.schedule;
-        let rate = rate(&optimizer, &schedule, &self.budget, self.clock());
+        let rate = rate(&optimizer, &schedule, &self.budget, clock);
         if let Some(model) = self.model.take() {
             self.model = Some(self.optimizer.step(model, gradients, rate)?);
         }
@@ -238,28 +288,30 @@ impl<B: TrainingBackend> Run<B> {
         };
         seen.examples.extend(&host.examples);
         seen.last = host.position;
-        let batch = to_device::<B>(host, &self.device);
+        let sums = &mut seen.sums;
+        sums.passes += 1;
+        sums.tokens += host.tokens() as u64;
+        let accuracy = self.info.step.is_multiple_of(ACCURACY_STEPS);
+        if accuracy {
+            sums.masked += host.masked_labels.len() as u64;
+            sums.pairs += host.rows as u64;
+        }
+        let Some(share) = Share::new(host, self.peers) else {
+            return Ok(());
+        };
+        let batch = to_device::<B>(&share.batch, &self.device);
         let key = DropoutKey {
-            seed: self.sources.recipe.seed,
+            // The places in a share are counted from its first row: other masks in each process.
+            seed: self.sources.recipe.seed ^ (self.peers.rank() as u64).rotate_right(16),
             step: forward_pass,
         };
         let output = model.forward(&batch, Some(key))?;
-        gradients.add(model, output.loss.backward());
-        let masked_lm_loss = scalar(output.masked_lm_loss.inner());
-        let order_loss = scalar(output.order_loss.inner());
-        if !(masked_lm_loss + order_loss).is_finite() {
-            return Err(self.not_finite("loss", masked_lm_loss + order_loss, seen));
-        }
-        let sums = &mut seen.sums;
-        sums.passes += 1;
-        sums.masked_lm_loss += f64::from(masked_lm_loss);
-        sums.order_loss += f64::from(order_loss);
-        sums.tokens += host.tokens() as u64;
-        if self.info.step.is_multiple_of(ACCURACY_STEPS) {
-            sums.masked += host.masked_labels.len() as u64;
+        gradients.add(model, share.loss(&output).backward());
+        sums.masked_lm_loss += share.of_masked * f64::from(scalar(output.masked_lm_loss.inner()));
+        sums.order_loss += share.of_rows * f64::from(scalar(output.order_loss.inner()));
+        if accuracy {
             sums.masked_right +=
                 right(output.masked_lm_logits.inner(), batch.masked_labels.inner());
-            sums.pairs += host.rows as u64;
             sums.order_right += right(output.order_logits.inner(), batch.order_labels.inner());
         }
         Ok(())
@@ -289,8 +341,20 @@ impl<B: TrainingBackend> Run<B> {
         Ok(set)
     }
 
+    /// Whether every process has the same weights. They change by the same gradients everywhere,
+    /// but processors of different kinds may round differently.
+    fn compare_weights(&self) -> Result<()> {
+        match &self.model {
+            Some(model) if self.peers.count() > 1 => same(
+                self.peers,
+                &[("weights", weights_checksum(&model.tensors()))],
+            ),
+            _ => Ok(()),
+        }
+    }
+
     fn evaluate(&mut self, set: &DevSet, progress: &mut dyn Progress) -> Result<()> {
-        let Some(model) = &self.model else {
+        let (Some(model), true) = (&self.model, self.leads()) else {
             return Ok(());
         };
         let scores = set.evaluate::<B::InnerBackend>(&model.valid(), &self.device)?;
@@ -300,6 +364,9 @@ impl<B: TrainingBackend> Run<B> {
     }
 
     fn write_row(&mut self, dev: Option<DevScores>) -> Result<()> {
+        if !self.leads() {
+            return Ok(());
+        }
         let schedule = self.sources.recipe.schedule;
         let optimizer = self.sources.recipe.optimizer;
         let clock = self.clock();
@@ -319,7 +386,7 @@ impl<B: TrainingBackend> Run<B> {
 
     /// The state first, so that what can be resumed is never behind the checkpoint beside it.
     fn save(&mut self, progress: &mut dyn Progress) -> Result<()> {
-        let Some(model) = &self.model else {
+        let (Some(model), true) = (&self.model, self.leads()) else {
             return Ok(());
         };
         let now = Instant::now();

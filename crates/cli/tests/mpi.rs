@@ -1,0 +1,1 @@
+//! `albert pretrain` in several processes under `mpirun`.
