@@ -6,6 +6,7 @@
 //!
 //! Process 0 decides what depends on a clock or a signal, and it alone writes.
 
+use crate::checksum::Checksum;
 use crate::error::{Error, Result};
 use crate::metrics::Sums;
 
@@ -130,6 +131,20 @@ pub(crate) fn same(peers: &dyn Peers, things: &[(&'static str, u64)]) -> Result<
         }),
     };
     agree(peers, result)
+}
+
+/// Whether every process has the same weights, by their bits. They change by the same gradients
+/// everywhere, but processors of different kinds may round differently.
+pub(crate) fn same_weights(
+    peers: &dyn Peers,
+    tensors: &[(String, Vec<usize>, Vec<f32>)],
+) -> Result<()> {
+    let mut sum = Checksum::new();
+    if peers.count() > 1 {
+        let values = tensors.iter().flat_map(|(_, _, values)| values);
+        values.for_each(|value| sum.word(value.to_bits().into()));
+    }
+    same(peers, &[("weights", sum.finish())])
 }
 
 /// Sums what a step measured over all processes; gives the seconds of process 0.

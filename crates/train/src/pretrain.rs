@@ -16,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::examples::PairRules;
 use crate::metrics::DevScores;
 use crate::optim::OptimizerState;
-use crate::peers::{Alone, Peers, agree, in_turn, same};
+use crate::peers::{Alone, Peers, agree, in_turn, same, same_weights};
 use crate::random::{Purpose, Random, stream};
 use crate::recipe::{Recipe, Stage};
 use crate::run::Run;
@@ -174,9 +174,21 @@ pub fn pretrain_together<B: TrainingBackend>(
         tokenizer_checksum,
         config,
     } = agree(peers, Opened::open(options, peers))?;
+    let step = saved.as_ref().map_or(0, |saved| saved.info.step);
+    let things = [
+        ("recipe", recipe_checksum(recipe)?),
+        ("tokenizer", tokenizer_checksum),
+        ("step to go on from", step),
+    ];
+    same(peers, &things)?;
     let text = in_turn(peers, || {
         Text::read(options, &tokenizer, tokenizer_checksum, stop, progress)
     })?;
+    let things = [
+        ("corpus", text.checksum),
+        ("held-out corpus", text.dev_checksum),
+    ];
+    same(peers, &things)?;
     let fits = |saved: &Saved| {
         same_input("corpus", saved.info.corpus, text.checksum)?;
         same_input("held-out corpus", saved.info.dev_corpus, text.dev_checksum)
@@ -200,7 +212,7 @@ pub fn pretrain_together<B: TrainingBackend>(
         dev_documents: sources.text.dev_documents.len(),
         dropped: sources.text.corpus.dropped(),
         pieces: pieces(&sources.text.corpus, &sources.text.documents),
-        step: saved.as_ref().map_or(0, |saved| saved.info.step),
+        step,
         steps: match &budget {
             Budget::Steps(stages) => Some(stages.iter().sum()),
             Budget::Seconds(_) => None,
@@ -241,17 +253,7 @@ pub fn pretrain_together<B: TrainingBackend>(
             (info, agree(peers, model)?, None)
         }
     };
-    if peers.count() > 1 {
-        let things = [
-            ("recipe", recipe_checksum(recipe)?),
-            ("tokenizer", tokenizer_checksum),
-            ("corpus", sources.text.checksum),
-            ("held-out corpus", sources.text.dev_checksum),
-            ("step to go on from", info.step),
-            ("weights", weights_checksum(&model.tensors())),
-        ];
-        same(peers, &things)?;
-    }
+    same_weights(peers, &model.tensors())?;
     let claim = || {
         if !options.resume {
             // Before anything else is written there, so that the folder can be resumed from now
@@ -354,14 +356,6 @@ fn recipe_checksum(recipe: &Recipe) -> Result<u64> {
     let mut sum = Checksum::new();
     text.bytes().for_each(|byte| sum.word(byte.into()));
     Ok(sum.finish())
-}
-
-/// A checksum of weights, by their bits.
-pub(crate) fn weights_checksum(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> u64 {
-    let mut sum = Checksum::new();
-    let values = tensors.iter().flat_map(|(_, _, values)| values);
-    values.for_each(|value| sum.word(value.to_bits().into()));
-    sum.finish()
 }
 
 /// The weights a new run begins with.

@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::evaluate::{DevSet, right, scalar, to_device};
 use crate::metrics::{DevScores, Metrics, Row, Sums};
 use crate::optim::{AdamW, AdamWConfig, Gradients, Lamb, LambConfig, Optimizer, OptimizerState};
-use crate::peers::{Peers, agree, same, sum_measures};
-use crate::pretrain::{Outcome, Progress, Sources, StepReport, weights_checksum};
+use crate::peers::{Peers, agree, same_weights, sum_measures};
+use crate::pretrain::{Outcome, Progress, Sources, StepReport};
 use crate::recipe::{OptimizerKind, OptimizerRecipe, PASS_BITS};
 use crate::schedule::{Budget, Clock, rate};
 use crate::share::Share;
@@ -137,12 +137,10 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
 
     /// What process 0 says comes next: clocks and signals are not the same everywhere.
     fn next(&self, stop: &AtomicBool) -> Result<Next> {
-        let stage = self.budget.stage(self.clock());
-        let stage = stage.map_or(1, |stage| 2 + stage as u64);
-        let mut code = [if stop.load(Ordering::Relaxed) {
-            0
-        } else {
-            stage
+        let mut code = [match self.budget.stage(self.clock()) {
+            _ if stop.load(Ordering::Relaxed) => 0,
+            None => 1,
+            Some(stage) => 2 + stage as u64,
         }];
         self.peers.follow(&mut code)?;
         Ok(match code[0] {
@@ -184,7 +182,9 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
                 return Ok(());
             }
             if self.info.step.is_multiple_of(report.evaluate_steps) {
-                self.compare_weights()?;
+                if let (Some(model), true) = (&self.model, self.peers.count() > 1) {
+                    same_weights(self.peers, &model.tensors())?;
+                }
                 self.evaluate(&dev_set, progress)?;
             } else if self.info.step.is_multiple_of(report.report_steps) {
                 self.write_row(None)?;
@@ -217,9 +217,8 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
             }
             let Some(batch) = batches.next().transpose()? else {
                 let message = "no document has two sentences, or one of four words or more";
-                return Err(Error::SmallCorpus {
-                    message: message.into(),
-                });
+                let message = message.into();
+                return agree(self.peers, Err(Error::SmallCorpus { message }));
             };
             // Stages accumulate different numbers of passes: the step and the pass by themselves.
             let forward_pass = (self.info.step << PASS_BITS) | pass as u64;
@@ -339,18 +338,6 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
             });
         }
         Ok(set)
-    }
-
-    /// Whether every process has the same weights. They change by the same gradients everywhere,
-    /// but processors of different kinds may round differently.
-    fn compare_weights(&self) -> Result<()> {
-        match &self.model {
-            Some(model) if self.peers.count() > 1 => same(
-                self.peers,
-                &[("weights", weights_checksum(&model.tensors()))],
-            ),
-            _ => Ok(()),
-        }
     }
 
     fn evaluate(&mut self, set: &DevSet, progress: &mut dyn Progress) -> Result<()> {
