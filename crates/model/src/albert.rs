@@ -70,7 +70,10 @@ impl<B: AlbertBackend> Albert<B> {
     }
 
     pub(crate) fn set_depth(&mut self, depth: usize) -> Result<()> {
-        let (layers, groups) = (self.config.num_hidden_layers, self.config.num_hidden_groups);
+        let (layers, groups) = (
+            self.config.num_hidden_layers,
+            self.config.num_hidden_groups,
+        );
         if depth == 0 || depth > layers || (depth < layers && groups > 1) {
             return Err(Error::Depth {
                 depth,

@@ -31,12 +31,7 @@ pub(crate) fn sinusoids(positions: usize, width: usize, scale: f64) -> Vec<f32> 
     let value = |position: usize, column: usize| {
         let frequency = (positions as f64).powf(-((column / 2) as f64) / waves);
         let angle = position as f64 * frequency;
-        amplitude
-            * if column % 2 == 0 {
-                angle.sin()
-            } else {
-                angle.cos()
-            }
+        amplitude * if column % 2 == 0 { angle.sin() } else { angle.cos() }
     };
     (0..positions)
         .flat_map(|position| (0..width).map(move |column| value(position, column) as f32))
@@ -94,8 +89,7 @@ mod tests {
         let square: f32 = table.iter().map(|x| x * x).sum();
         let rms = (square / table.len() as f32).sqrt();
         assert!((rms - 0.04).abs() < 1e-3, "{rms}");
-        let dot =
-            |i: usize, j: usize| -> f32 { row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum() };
+        let dot = |i: usize, j: usize| -> f32 { row(i).iter().zip(row(j)).map(|(a, b)| a * b).sum() };
         // What two positions have in common depends on their distance alone: products of f32
         // values near 0.05, rounded to 24 bits.
         for distance in [0, 1, 7] {

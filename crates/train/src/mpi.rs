@@ -23,7 +23,6 @@ const PAUSE: Duration = Duration::from_millis(5);
 /// All processes of this run, by MPI. Dropped, it waits for the others to be dropped as well.
 ///
 /// MPI's own errors cannot be caught here: the library ends every process of the run.
-#[allow(missing_debug_implementations)] // MPI's handle has none.
 pub struct MpiPeers {
     universe: Universe,
     rank: usize,
