@@ -182,8 +182,7 @@ const TWELVE_STEPS: &str = r#"
 /// added. A gradient sums over at most 2 x 8 x 32 positions; where errors are as often up as down,
 /// that makes a relative error of sqrt(512) x 2^-24 = 1.3e-6. What a step does to the loss changes
 /// by that part of itself at first order, and all twelve together change the loss by far less than
-/// all of it. Besides, a loss is read as a 32-bit number, good to 2^-24 = 6e-8. Weights that are
-/// wrong by what two shares differ in masked pieces part losses by more than this.
+/// all of it. Besides, a loss is read as a 32-bit number, good to 2^-24 = 6e-8.
 const ROUNDING: f64 = 2e-6;
 
 /// What a run told.
