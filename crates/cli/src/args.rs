@@ -345,7 +345,10 @@ impl std::str::FromStr for Device {
 #[command(
     after_help = "Example:\n  albert pretrain --recipe configs/tiny.toml --corpus my-text.txt \
     --output my-albert\n  albert pretrain --recipe configs/tiny.toml --corpus my-text.txt \
-    --output my-albert --resume"
+    --output my-albert --resume\n\n\
+    On several machines, in a program built with the cargo feature `mpi`:\n  \
+    mpirun -n 2 --bind-to none albert pretrain --recipe configs/tiny.toml ...\n\
+    The recipe's batch is then split over the processes."
 )]
 pub struct PretrainArgs {
     /// A TOML recipe; see configs/
@@ -366,10 +369,11 @@ pub struct PretrainArgs {
     /// Go on from the last checkpoint in the output folder
     #[arg(long)]
     pub resume: bool,
-    /// Where to train: cpu; cuda:N or wgpu in a program built with the cargo feature of that name
+    /// Where to train: cpu; cuda:N or wgpu in a program built with the cargo feature of that name.
+    /// Under mpirun a machine's next processes take cuda:N+1 and so on
     #[arg(long, value_name = "DEVICE", default_value = "cpu")]
     pub device: Device,
-    /// Threads; without it, what affinity and cgroup allow
+    /// Threads; without it, what affinity and cgroup allow, shared by a machine's processes
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
     /// Print JSON lines instead of a progress bar

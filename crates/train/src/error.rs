@@ -190,6 +190,28 @@ pub enum Error {
         /// What the backend said.
         message: String,
     },
+    /// Another of the processes that train together failed, and told why.
+    #[error("process {rank} failed")]
+    OtherProcess {
+        /// Its number.
+        rank: usize,
+    },
+    /// A process has not what process 0 has.
+    #[error(
+        "process {rank} has not the same {what} as process 0: every machine must read the same recipe, tokenizer, corpus and output folder, best from a shared file system, and have processors of one kind, since others round differently"
+    )]
+    ProcessDiffers {
+        /// What differs.
+        what: &'static str,
+        /// The process.
+        rank: usize,
+    },
+    /// The library by which processes reach each other cannot be used.
+    #[error("MPI: {message}")]
+    Mpi {
+        /// What is wrong.
+        message: String,
+    },
     /// The caller asked to stop before there was anything to save.
     #[error("interrupted before training began")]
     Interrupted,

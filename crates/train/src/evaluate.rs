@@ -38,7 +38,7 @@ fn count<B: Backend>(tensor: Tensor<B, 1, Int>) -> u64 {
 }
 
 /// The number in a tensor `[1]`.
-fn scalar<B: Backend>(tensor: Tensor<B, 1>) -> f32 {
+pub(crate) fn scalar<B: Backend>(tensor: Tensor<B, 1>) -> f32 {
     tensor.into_data().iter::<f32>().next().unwrap_or(f32::NAN)
 }
 

@@ -44,25 +44,31 @@ impl<I: Backend> Default for Seen<I> {
 }
 
 impl<I: Backend> Seen<I> {
-    /// Adds a forward pass over `host`; its numbers stay on the device if `late`.
-    ///
-    /// # Errors
-    /// The numbers cannot be read.
-    pub(crate) fn add(
-        &mut self,
-        host: &HostBatch,
-        measured: Measured<I>,
-        late: bool,
-    ) -> Result<()> {
+    /// Adds what stands in `host`, the batch of a forward pass: of all processes, if there are
+    /// several. `counted` says whether hits are counted.
+    pub(crate) fn count(&mut self, host: &HostBatch, counted: bool) {
         self.examples.extend(&host.examples);
         self.last = host.position;
         let sums = &mut self.sums;
         sums.passes += 1;
         sums.tokens += host.tokens() as u64;
-        if measured.right.is_some() {
+        if counted {
             sums.masked += host.masked_labels.len() as u64;
             sums.pairs += host.rows as u64;
         }
+    }
+
+    /// Adds the numbers of a forward pass, the two losses by `weights`; they stay on the device if
+    /// `late`, where the weights are 1.
+    ///
+    /// # Errors
+    /// The numbers cannot be read.
+    pub(crate) fn measure(
+        &mut self,
+        measured: Measured<I>,
+        weights: [f64; 2],
+        late: bool,
+    ) -> Result<()> {
         if late {
             self.unread = Some(match self.unread.take() {
                 Some(sum) => sum.plus(measured),
@@ -71,7 +77,7 @@ impl<I: Backend> Seen<I> {
             return Ok(());
         }
         let numbers = read(measured.numbers())?;
-        sums.add(&numbers);
+        self.sums.add(&numbers, weights);
         Ok(())
     }
 
@@ -107,11 +113,11 @@ impl<I: Backend> Measured<I> {
 }
 
 impl Sums {
-    /// Adds numbers in the order of [`Measured::numbers`].
-    fn add(&mut self, numbers: &[f32]) {
+    /// Adds numbers in the order of [`Measured::numbers`], the losses by their weights.
+    fn add(&mut self, numbers: &[f32], weights: [f64; 2]) {
         if let [masked_lm_loss, order_loss, right @ ..] = numbers {
-            self.masked_lm_loss += f64::from(*masked_lm_loss);
-            self.order_loss += f64::from(*order_loss);
+            self.masked_lm_loss += weights[0] * f64::from(*masked_lm_loss);
+            self.order_loss += weights[1] * f64::from(*order_loss);
             if let [masked_right, order_right] = right {
                 self.masked_right += *masked_right as u64;
                 self.order_right += *order_right as u64;
@@ -153,7 +159,7 @@ pub(crate) fn read_all<I: Backend>(mut steps: Vec<Unread<I>>) -> Result<Vec<(Unr
         // As many numbers came back as tensors were sent, else `read` had failed.
         let norm = values.next().unwrap_or(f32::NAN);
         let numbers: Vec<f32> = values.by_ref().take(count).collect();
-        step.seen.sums.add(&numbers);
+        step.seen.sums.add(&numbers, [1.0; 2]);
         (step, f64::from(norm))
     };
     Ok(steps.into_iter().zip(counts).map(account).collect())

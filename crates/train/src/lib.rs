@@ -14,6 +14,7 @@
 //! | [`optim`] | LAMB and AdamW, the global norm, accumulated gradients |
 //! | [`schedule`] | how long, and at which rate |
 //! | [`guard`] | which steps are skipped |
+//! | [`peers`] | several processes that train one model, each on its rows of a batch |
 //! | [`metrics`] | what a run measures: `metrics.csv`, `curves.svg` |
 //!
 //! Everything random is drawn by position ([`random::stream`]), so that a run can be stopped
@@ -77,22 +78,35 @@ mod ledger;
 pub mod masking;
 mod memory;
 pub mod metrics;
+#[cfg(feature = "mpi")]
+mod mpi;
+#[cfg(any(feature = "mpi", test))]
+mod neighbours;
 pub mod optim;
+pub mod peers;
 mod pretrain;
 pub mod random;
 pub mod recipe;
 mod run;
 pub mod schedule;
 pub mod score;
+mod share;
 mod state;
 pub mod vocabulary;
 
+#[cfg(feature = "mpi")]
+pub use self::mpi::MpiPeers;
+#[cfg(feature = "mpi")]
+pub use self::neighbours::Neighbours;
 pub use corpus::TokenisingReport;
 pub use curves::svg as curves_svg;
 pub use documents::{Document, Documents};
 pub use error::{Error, Result};
 pub use guard::Spike;
 pub use metrics::DevScores;
-pub use pretrain::{Outcome, PretrainOptions, Progress, RunReport, StepReport, pretrain};
+pub use peers::{Alone, Peers};
+pub use pretrain::{
+    Outcome, PretrainOptions, Progress, RunReport, StepReport, pretrain, pretrain_together,
+};
 pub use recipe::Recipe;
 pub use score::{Score, ScoreExample, ScoreOptions, score};

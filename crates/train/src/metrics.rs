@@ -129,7 +129,8 @@ impl Row {
 #[derive(Debug)]
 pub(crate) struct Metrics {
     path: PathBuf,
-    file: File,
+    /// `None` in a process that writes nothing.
+    file: Option<File>,
     pub rows: Vec<Row>,
 }
 
@@ -156,12 +157,25 @@ impl Metrics {
             .append(true)
             .open(&path)
             .map_err(Error::io(&path))?;
+        let file = Some(file);
         Ok(Metrics { path, file, rows })
+    }
+
+    /// Rows in memory alone.
+    pub(crate) fn unwritten() -> Metrics {
+        Metrics {
+            path: PathBuf::new(),
+            file: None,
+            rows: Vec::new(),
+        }
     }
 
     pub(crate) fn push(&mut self, row: Row) -> Result<()> {
         self.rows.push(row);
-        writeln!(self.file, "{}", row.to_csv()).map_err(Error::io(&self.path))
+        match &mut self.file {
+            Some(file) => writeln!(file, "{}", row.to_csv()).map_err(Error::io(&self.path)),
+            None => Ok(()),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::examples::PairRules;
 use crate::guard::{Spike, SpikeFile};
 use crate::metrics::DevScores;
 use crate::optim::OptimizerState;
+use crate::peers::{Alone, Peers, agree, in_turn, same, same_weights};
 use crate::random::{Purpose, Random, stream};
 use crate::recipe::{Arithmetic, OptimizerKind, PUBLISHED_RATE, Recipe, Stage, scaled_rate};
 use crate::run::Run;
@@ -153,48 +154,76 @@ pub fn pretrain<B: TrainingBackend>(
     stop: &AtomicBool,
     progress: &mut dyn Progress,
 ) -> Result<Outcome> {
-    prepare::<B>(options, device, stop, progress)?.carry_out(stop, progress)
+    pretrain_together::<B>(options, &Alone, device, stop, progress)
 }
 
-/// Everything before the first step.
-pub(crate) fn prepare<B: TrainingBackend>(
+/// [`pretrain()`] in each of several processes that train one model: they must all call it, with
+/// the same options.
+///
+/// A batch of the recipe is the batch of all processes together. The run is the one that a single
+/// process makes of the recipe, up to rounding (and but for the places that dropout draws), and may
+/// be stopped and resumed with another number of processes. Process 0 alone hears `stop`, tells
+/// `progress`, evaluates and writes. The others read the recipe's files, the corpus and, to resume,
+/// the output folder, so that machines should share a file system; where they do not, each
+/// tokenises for itself into a folder of its own.
+///
+/// # Errors
+/// As [`pretrain()`], told by one process; the others give [`Error::OtherProcess`]. A stage's batch
+/// has fewer rows than there are processes; a process has other files or weights than process 0
+/// ([`Error::ProcessDiffers`]). An error of one process alone, such as a disk that is full, leaves
+/// the others waiting: whoever started them must end them.
+pub fn pretrain_together<B: TrainingBackend>(
     options: &PretrainOptions,
+    peers: &dyn Peers,
     device: &B::Device,
     stop: &AtomicBool,
     progress: &mut dyn Progress,
-) -> Result<Run<B>> {
-    let recipe = &options.recipe;
-    recipe.validate()?;
-    let saved = match options.resume {
-        true => Some(state::load(&options.output)?),
-        false => {
-            refuse_foreign_content(&options.output)?;
-            None
-        }
+) -> Result<Outcome> {
+    let mut silent = ();
+    let progress = match peers.rank() {
+        0 => progress,
+        _ => &mut silent,
     };
-    let tokenizer_checksum = tokenizer_checksum(&recipe.tokenizer)?;
-    if let Some(saved) = &saved {
-        recipe.agrees_with(&saved.info.recipe)?;
-        same_input("tokenizer", saved.info.tokenizer, tokenizer_checksum)?;
-    }
-    let tokenizer = open_tokenizer(&recipe.tokenizer)?;
-    let config = recipe.config(tokenizer.vocab_size())?;
-    if let Some(saved) = &saved {
-        saved.fits(&options.output, &config.parameters())?;
-    }
-    if B::HOST {
-        check_memory(recipe, &config)?;
-    }
-    let files = FileChecksums::new(options, tokenizer_checksum)?;
-    if let Some(saved) = &saved {
-        // Before anything is tokenised anew, which may take long.
-        files.agree_with(&saved.info)?;
-    }
-    let text = Text::read(options, &tokenizer, files.corpus, stop, progress)?;
-    if let Some(saved) = &saved {
+    prepare::<B>(options, peers, device, stop, progress)?.carry_out(stop, progress)
+}
+
+/// Everything before the first step.
+pub(crate) fn prepare<'p, B: TrainingBackend>(
+    options: &PretrainOptions,
+    peers: &'p dyn Peers,
+    device: &B::Device,
+    stop: &AtomicBool,
+    progress: &mut dyn Progress,
+) -> Result<Run<'p, B>> {
+    let leads = peers.rank() == 0;
+    let recipe = &options.recipe;
+    let Opened {
+        saved,
+        tokenizer,
+        tokenizer_checksum,
+        config,
+        files,
+    } = agree(peers, Opened::open::<B>(options, peers))?;
+    let step = saved.as_ref().map_or(0, |saved| saved.info.step);
+    let things = [
+        ("recipe", recipe_checksum(recipe)?),
+        ("tokenizer", tokenizer_checksum),
+        ("step to go on from", step),
+    ];
+    same(peers, &things)?;
+    let text = in_turn(peers, || {
+        Text::read(options, &tokenizer, files.corpus, stop, progress)
+    })?;
+    let things = [
+        ("corpus", text.checksum),
+        ("held-out corpus", text.dev_checksum),
+    ];
+    same(peers, &things)?;
+    let fits = |saved: &Saved| {
         same_input("corpus", saved.info.corpus, text.checksum)?;
-        same_input("held-out corpus", saved.info.dev_corpus, text.dev_checksum)?;
-    }
+        same_input("held-out corpus", saved.info.dev_corpus, text.dev_checksum)
+    };
+    agree(peers, saved.as_ref().map_or(Ok(()), fits))?;
     let vocabulary = Arc::new(Vocabulary::new(&tokenizer));
     let sources = Sources {
         recipe: recipe.clone(),
@@ -203,8 +232,10 @@ pub(crate) fn prepare<B: TrainingBackend>(
     };
     let budget = sources.budget()?;
 
-    std::fs::create_dir_all(&options.output).map_err(Error::io(&options.output))?;
-    remove_leftovers(&options.output);
+    if leads {
+        std::fs::create_dir_all(&options.output).map_err(Error::io(&options.output))?;
+        remove_leftovers(&options.output);
+    }
     let arithmetic = arithmetic::<B>(recipe, device);
     let stage = &recipe.stage[saved.as_ref().map_or(0, |saved| saved.info.stage)];
     let rate = recipe.optimizer.rate_for(stage.rows());
@@ -219,7 +250,7 @@ pub(crate) fn prepare<B: TrainingBackend>(
         dev_documents: sources.text.dev_documents.len(),
         dropped: sources.text.corpus.dropped(),
         pieces: pieces(&sources.text.corpus, &sources.text.documents),
-        step: saved.as_ref().map_or(0, |saved| saved.info.step),
+        step,
         steps: match &budget {
             Budget::Steps(stages) => Some(stages.iter().sum()),
             Budget::Seconds(_) => None,
@@ -267,26 +298,33 @@ pub(crate) fn prepare<B: TrainingBackend>(
                 corpus_files: files.corpus,
                 dev_corpus_files: files.dev_corpus,
             };
-            (
-                info,
-                first_model::<B>(recipe, &config, &tokenizer, device)?,
-                None,
-            )
+            let model = first_model::<B>(recipe, &config, &tokenizer, device);
+            (info, agree(peers, model)?, None)
         }
     };
-    if !options.resume {
-        // Before anything else is written there, so that the folder can be resumed from now on.
-        state::save(
-            &options.output,
-            &info,
-            &model.tensors(),
-            &OptimizerState::default(),
-        )?;
-    }
-    tokenizer.save(&options.output)?;
-    let metrics = metrics::Metrics::open(&options.output, info.step)?;
-    let spikes = SpikeFile::open(&options.output, info.step)?;
+    same_weights(peers, &model.tensors())?;
+    let claim = || {
+        if !options.resume {
+            // Before anything else is written there, so that the folder can be resumed from now
+            // on.
+            state::save(
+                &options.output,
+                &info,
+                &model.tensors(),
+                &OptimizerState::default(),
+            )?;
+        }
+        tokenizer.save(&options.output)?;
+        let metrics = metrics::Metrics::open(&options.output, info.step)?;
+        Ok((metrics, SpikeFile::open(&options.output, info.step)?))
+    };
+    let written = match leads {
+        true => claim(),
+        false => Ok((metrics::Metrics::unwritten(), SpikeFile::unwritten())),
+    };
+    let (metrics, spikes) = agree(peers, written)?;
     Run::new(
+        peers,
         &options.output,
         sources,
         budget,
@@ -383,17 +421,99 @@ fn high_rate(rate: f64, published: Option<f64>, stage: &Stage) -> Option<String>
     })
 }
 
-/// Whether the machine has the memory for every stage's batch.
-fn check_memory(recipe: &Recipe, config: &AlbertConfig) -> Result<()> {
+/// Whether the machine has the memory for a process's share of every stage's batch.
+fn check_memory(recipe: &Recipe, config: &AlbertConfig, processes: usize) -> Result<()> {
     for (i, stage) in recipe.stage.iter().enumerate() {
         let shape = memory::Shape {
-            rows: stage.batch,
+            rows: stage.batch.div_ceil(processes),
             length: stage.length,
             masked: recipe.masking.share,
         };
         memory::check(&format!("stage[{i}].batch"), config, shape)?;
     }
     Ok(())
+}
+
+/// What a run reads before the corpus.
+struct Opened {
+    saved: Option<Saved>,
+    tokenizer: Tokenizer,
+    tokenizer_checksum: u64,
+    config: AlbertConfig,
+    files: FileChecksums,
+}
+
+impl Opened {
+    fn open<B: TrainingBackend>(options: &PretrainOptions, peers: &dyn Peers) -> Result<Opened> {
+        let recipe = &options.recipe;
+        recipe.validate()?;
+        enough_rows(recipe, peers.count())?;
+        let saved = match options.resume {
+            true => Some(state::load(&options.output)?),
+            false => {
+                if peers.rank() == 0 {
+                    refuse_foreign_content(&options.output)?;
+                }
+                None
+            }
+        };
+        let tokenizer_checksum = tokenizer_checksum(&recipe.tokenizer)?;
+        if let Some(saved) = &saved {
+            recipe.agrees_with(&saved.info.recipe)?;
+            same_input("tokenizer", saved.info.tokenizer, tokenizer_checksum)?;
+        }
+        let tokenizer = open_tokenizer(&recipe.tokenizer)?;
+        let config = recipe.config(tokenizer.vocab_size())?;
+        if let Some(saved) = &saved {
+            saved.fits(&options.output, &config.parameters())?;
+        }
+        if B::HOST {
+            check_memory(recipe, &config, peers.count())?;
+        }
+        let files = FileChecksums::new(options, tokenizer_checksum)?;
+        if let Some(saved) = &saved {
+            // Before anything is tokenised anew, which may take long.
+            files.agree_with(&saved.info)?;
+        }
+        Ok(Opened {
+            saved,
+            tokenizer,
+            tokenizer_checksum,
+            config,
+            files,
+        })
+    }
+}
+
+/// Whether every process has a row of each batch.
+fn enough_rows(recipe: &Recipe, processes: usize) -> Result<()> {
+    match recipe
+        .stage
+        .iter()
+        .position(|stage| stage.batch < processes)
+    {
+        None => Ok(()),
+        Some(i) => {
+            let message = format!(
+                "must be at least 1 row for each of the {processes} processes, not {}",
+                recipe.stage[i].batch
+            );
+            Err(Error::field(format!("stage[{i}].batch"), message))
+        }
+    }
+}
+
+/// A checksum of all that a recipe says but where its files lie, which may differ by machine.
+fn recipe_checksum(recipe: &Recipe) -> Result<u64> {
+    let mut recipe = recipe.clone();
+    recipe.tokenizer = PathBuf::new();
+    recipe.start_from = None;
+    recipe.report.dev_corpus = recipe.report.dev_corpus.map(|_| PathBuf::new());
+    let text = toml::to_string(&recipe)
+        .map_err(|error| Error::field("recipe", format!("cannot be compared: {error}")))?;
+    let mut sum = Checksum::new();
+    text.bytes().for_each(|byte| sum.word(byte.into()));
+    Ok(sum.finish())
 }
 
 /// The weights a new run begins with.

@@ -204,7 +204,7 @@ impl MaskingRecipe {
 pub struct Stage {
     /// Positions of a row.
     pub length: usize,
-    /// Rows of a forward pass.
+    /// Rows of a forward pass, of all processes together where several train.
     pub batch: usize,
     /// Forward passes whose gradients make one step.
     #[serde(default = "one")]

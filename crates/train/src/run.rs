@@ -16,9 +16,11 @@ use crate::guard::{Reason, Spike, SpikeFile, Verdict};
 use crate::ledger::{Measured, Seen, Unread, read_all};
 use crate::metrics::{DevScores, Metrics, Row, Sums};
 use crate::optim::{AdamW, AdamWConfig, Gradients, Lamb, LambConfig, Optimizer, OptimizerState};
+use crate::peers::{Peers, agree, same_weights, sum_measures};
 use crate::pretrain::{Outcome, Progress, Sources, StepReport};
 use crate::recipe::{OptimizerKind, OptimizerRecipe, PASS_BITS};
 use crate::schedule::{Budget, Clock, rate};
+use crate::share::Share;
 use crate::state::{self, RunInfo};
 
 /// Accuracies of training are taken from every fourth step: finding the likeliest of all pieces
@@ -26,7 +28,8 @@ use crate::state::{self, RunInfo};
 const ACCURACY_STEPS: u64 = 4;
 
 /// A run between two steps.
-pub(crate) struct Run<B: TrainingBackend> {
+pub(crate) struct Run<'p, B: TrainingBackend> {
+    peers: &'p dyn Peers,
     output: PathBuf,
     sources: Sources,
     budget: Budget,
@@ -48,9 +51,18 @@ pub(crate) struct Run<B: TrainingBackend> {
     smooth: Smooth,
 }
 
-impl<B: TrainingBackend> Run<B> {
+/// What comes after a step.
+#[derive(Clone, Copy, PartialEq)]
+enum Next {
+    Stage(usize),
+    End,
+    Stop,
+}
+
+impl<'p, B: TrainingBackend> Run<'p, B> {
     #[allow(clippy::too_many_arguments)] // Called once; a struct of these would be this one.
     pub(crate) fn new(
+        peers: &'p dyn Peers,
         output: &Path,
         sources: Sources,
         budget: Budget,
@@ -60,7 +72,7 @@ impl<B: TrainingBackend> Run<B> {
         metrics: Metrics,
         spikes: SpikeFile,
         device: &B::Device,
-    ) -> Result<Run<B>> {
+    ) -> Result<Run<'p, B>> {
         let mut optimizer = AnyOptimizer::new(&sources.recipe.optimizer);
         let precision = sources.recipe.precision.precision();
         let resumed = optimizer_state.is_some();
@@ -68,6 +80,7 @@ impl<B: TrainingBackend> Run<B> {
             optimizer.restore(state, &model.parameters())?;
         }
         Ok(Run {
+            peers,
             output: output.to_owned(),
             saved: resumed.then(|| (info.step, Instant::now())),
             dev: metrics.rows.iter().rev().find_map(|row| row.dev),
@@ -79,7 +92,8 @@ impl<B: TrainingBackend> Run<B> {
             metrics,
             spikes,
             device: device.clone(),
-            late: !B::HOST,
+            // Several processes exchange their numbers at every step.
+            late: !B::HOST && peers.count() == 1,
             unread: Vec::new(),
             since: Instant::now(),
             smooth: Smooth::default(),
@@ -95,13 +109,13 @@ impl<B: TrainingBackend> Run<B> {
         if self.saved.is_none() {
             self.save(progress)?;
         }
-        let mut finished = false;
-        while !finished && !stop.load(Ordering::Relaxed) {
-            match self.budget.stage(self.clock()) {
-                Some(stage) => self.carry_out_stage(stage, stop, progress)?,
-                None => finished = true,
+        let finished = loop {
+            match self.next(stop)? {
+                Next::Stage(stage) => self.carry_out_stage(stage, stop, progress)?,
+                Next::End => break true,
+                Next::Stop => break false,
             }
-        }
+        };
         if finished
             && self
                 .metrics
@@ -126,6 +140,26 @@ impl<B: TrainingBackend> Run<B> {
         })
     }
 
+    /// What process 0 says comes next: clocks and signals are not the same everywhere.
+    fn next(&self, stop: &AtomicBool) -> Result<Next> {
+        let mut code = [match self.budget.stage(self.clock()) {
+            _ if stop.load(Ordering::Relaxed) => 0,
+            None => 1,
+            Some(stage) => 2 + stage as u64,
+        }];
+        self.peers.follow(&mut code)?;
+        Ok(match code[0] {
+            0 => Next::Stop,
+            1 => Next::End,
+            stage => Next::Stage(stage as usize - 2),
+        })
+    }
+
+    /// Whether this process writes and evaluates.
+    fn leads(&self) -> bool {
+        self.peers.rank() == 0
+    }
+
     fn carry_out_stage(
         &mut self,
         stage: usize,
@@ -147,13 +181,16 @@ impl<B: TrainingBackend> Run<B> {
             self.model = Some(model.with_depth(depth)?);
         }
         let report = self.sources.recipe.report.clone();
-        let dev_set = self.dev_set(stage)?;
+        let dev_set = agree(self.peers, self.dev_set(stage))?;
         let mut batches = Prepared::new(self.sources.training(stage), self.info.position);
-        while self.budget.stage(self.clock()) == Some(stage) {
+        while self.next(stop)? == Next::Stage(stage) {
             if !self.step(&mut batches, stop, progress)? {
                 return Ok(());
             }
             if self.info.step.is_multiple_of(report.evaluate_steps) {
+                if let (Some(model), true) = (&self.model, self.peers.count() > 1) {
+                    same_weights(self.peers, &model.tensors())?;
+                }
                 self.evaluate(&dev_set, progress)?;
             } else if self.info.step.is_multiple_of(report.report_steps) {
                 self.write_row(None, progress)?;
@@ -182,21 +219,29 @@ impl<B: TrainingBackend> Run<B> {
         let mut gradients = Gradients::new();
         let mut seen = Seen::default();
         for pass in 0..passes {
-            if stop.load(Ordering::Relaxed) {
+            // Several processes stop between steps, all together.
+            if self.peers.count() == 1 && stop.load(Ordering::Relaxed) {
                 return Ok(false);
             }
             let Some(batch) = batches.next().transpose()? else {
                 let message = "no document has two sentences, or one of four words or more";
-                return Err(Error::SmallCorpus {
-                    message: message.into(),
-                });
+                let message = message.into();
+                return agree(self.peers, Err(Error::SmallCorpus { message }));
             };
             // Stages accumulate different numbers of passes: the step and the pass by themselves.
             let forward_pass = (self.info.step << PASS_BITS) | pass as u64;
             self.forward_backward(&batch, forward_pass, &mut gradients, &mut seen)?;
         }
+        if let Some(model) = &self.model {
+            gradients.sum_over(self.peers, &model.parameters(), passes, &self.device)?;
+        }
         let limit = self.sources.recipe.optimizer.clip;
-        let rate = self.rate(self.clock());
+        let clock = self.clock();
+        let clock = Clock {
+            seconds: sum_measures(self.peers, &mut seen.sums, clock.seconds)?,
+            ..clock
+        };
+        let rate = self.rate(clock);
         if let (true, Some(loss)) = (self.late, seen.unread_loss()) {
             let (gradients, norm) = gradients.take_clipped_on_device(limit, loss);
             self.move_weights(gradients, rate)?;
@@ -209,12 +254,15 @@ impl<B: TrainingBackend> Run<B> {
             });
         } else {
             let (gradients, norm) = gradients.take_clipped(limit)?;
-            let verdict = self.judge(self.info.step, &seen, norm)?;
+            // The same numbers in every process, and so the same verdict.
+            let verdict = self.judge(self.info.step, &seen, norm);
+            let verdict = agree(self.peers, verdict)?;
             if verdict.reason.is_none() {
                 self.move_weights(gradients, rate)?;
             }
             let (step, nanoseconds) = self.advance(seen.last);
-            self.account(step, seen, norm, nanoseconds, verdict, progress)?;
+            let accounted = self.account(step, seen, norm, nanoseconds, verdict, progress);
+            agree(self.peers, accounted)?;
         }
         progress.step(&self.report(rate));
         Ok(true)
@@ -230,14 +278,19 @@ impl<B: TrainingBackend> Run<B> {
         let Some(model) = &self.model else {
             return Ok(());
         };
-        let batch = to_device::<B>(host, &self.device);
+        let counted = self.info.step.is_multiple_of(ACCURACY_STEPS);
+        seen.count(host, counted);
+        let Some(share) = Share::new(host, self.peers) else {
+            return Ok(());
+        };
+        let batch = to_device::<B>(&share.batch, &self.device);
         let key = DropoutKey {
-            seed: self.sources.recipe.seed,
+            // The places in a share are counted from its first row: other masks in each process.
+            seed: self.sources.recipe.seed ^ (self.peers.rank() as u64).rotate_right(16),
             step: forward_pass,
         };
         let output = model.forward(&batch, Some(key))?;
-        gradients.add(model, output.loss.backward());
-        let counted = self.info.step.is_multiple_of(ACCURACY_STEPS);
+        gradients.add(model, share.loss(&output).backward());
         let measured = Measured {
             masked_lm_loss: output.masked_lm_loss.inner(),
             order_loss: output.order_loss.inner(),
@@ -248,7 +301,7 @@ impl<B: TrainingBackend> Run<B> {
                 ]
             }),
         };
-        seen.add(host, measured, self.late)
+        seen.measure(measured, [share.of_masked, share.of_rows], self.late)
     }
 
     fn move_weights(&mut self, gradients: Gradients<B>, rate: f64) -> Result<()> {
@@ -390,7 +443,7 @@ impl<B: TrainingBackend> Run<B> {
 
     fn evaluate(&mut self, set: &DevSet, progress: &mut dyn Progress) -> Result<()> {
         self.read(progress)?;
-        let Some(model) = &self.model else {
+        let (Some(model), true) = (&self.model, self.leads()) else {
             return Ok(());
         };
         let scores = set.evaluate::<B::InnerBackend>(&model.valid(), &self.device)?;
@@ -401,6 +454,9 @@ impl<B: TrainingBackend> Run<B> {
 
     fn write_row(&mut self, dev: Option<DevScores>, progress: &mut dyn Progress) -> Result<()> {
         self.read(progress)?;
+        if !self.leads() {
+            return Ok(());
+        }
         let clock = self.clock();
         let before = Clock {
             step: clock.step.saturating_sub(1),
@@ -422,7 +478,7 @@ impl<B: TrainingBackend> Run<B> {
     /// The state first, so that what can be resumed is never behind the checkpoint beside it.
     fn save(&mut self, progress: &mut dyn Progress) -> Result<()> {
         self.read(progress)?;
-        let Some(model) = &self.model else {
+        let (Some(model), true) = (&self.model, self.leads()) else {
             return Ok(());
         };
         let now = Instant::now();

@@ -7,6 +7,7 @@ use albert_text::{UnigramOptions, train_unigram};
 use super::*;
 use crate::batches::Prepared;
 use crate::guard::Reason;
+use crate::peers::Alone;
 use crate::pretrain::{PretrainOptions, prepare};
 use crate::recipe::Recipe;
 
@@ -53,7 +54,7 @@ const STEADY: &str = r#"
     most_skips = 4
 "#;
 
-fn run(home: &Path, output: &str, recipe: &str) -> Run<Cpu> {
+fn run(home: &Path, output: &str, recipe: &str) -> Run<'static, Cpu> {
     let tokenizer = home.join("tokenizer.json").display().to_string();
     let options = PretrainOptions {
         recipe: Recipe::parse(&format!("tokenizer = {tokenizer:?}\n{recipe}")).expect("a recipe"),
@@ -65,6 +66,7 @@ fn run(home: &Path, output: &str, recipe: &str) -> Run<Cpu> {
     };
     prepare::<Cpu>(
         &options,
+        &Alone,
         &Default::default(),
         &AtomicBool::new(false),
         &mut (),
@@ -73,7 +75,7 @@ fn run(home: &Path, output: &str, recipe: &str) -> Run<Cpu> {
 }
 
 /// Takes a step for every batch, or for as many as make one.
-fn steps(run: &mut Run<Cpu>, batches: &[HostBatch]) -> Result<()> {
+fn steps(run: &mut Run<'static, Cpu>, batches: &[HostBatch]) -> Result<()> {
     let stop = AtomicBool::new(false);
     let passes = run.sources.recipe.stage[0].accumulation;
     let mut batches = batches.iter().cloned().map(Ok);
@@ -84,7 +86,7 @@ fn steps(run: &mut Run<Cpu>, batches: &[HostBatch]) -> Result<()> {
 }
 
 /// Weights and moments, bit by bit.
-fn state(run: &Run<Cpu>) -> Vec<(String, Vec<u32>)> {
+fn state(run: &Run<'static, Cpu>) -> Vec<(String, Vec<u32>)> {
     let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();
     let model = run.model.as_ref().expect("a model");
     let optimizer = run.optimizer.state().expect("the moments");
@@ -101,7 +103,7 @@ fn state(run: &Run<Cpu>) -> Vec<(String, Vec<u32>)> {
 const LAST: usize = 28;
 
 /// Makes position `LAST` no number in the weights.
-fn spoil(run: &mut Run<Cpu>) {
+fn spoil(run: &mut Run<'static, Cpu>) {
     let model = run.model.take().expect("a model");
     let tensors = model
         .tensors()
@@ -117,7 +119,7 @@ fn spoil(run: &mut Run<Cpu>) {
 }
 
 /// Batches whose rows end before position `LAST`, and one with a longer row.
-fn batches(run: &Run<Cpu>, count: usize) -> (Vec<HostBatch>, HostBatch) {
+fn batches(run: &Run<'static, Cpu>, count: usize) -> (Vec<HostBatch>, HostBatch) {
     let mut short = Vec::new();
     let mut long = None;
     for batch in Prepared::new(run.sources.training(0), Position::default()).take(2000) {
@@ -142,7 +144,7 @@ fn wrong(batch: &HostBatch) -> HostBatch {
     batch
 }
 
-fn spikes(run: &Run<Cpu>) -> Vec<Spike> {
+fn spikes(run: &Run<'static, Cpu>) -> Vec<Spike> {
     let text = std::fs::read_to_string(run.output.join("spikes.jsonl")).unwrap_or_default();
     let spike = |line| serde_json::from_str(line).expect("a spike");
     text.lines().map(spike).collect()
@@ -281,7 +283,7 @@ fn a_run_that_reads_late_writes_the_same_rows() {
     let mut late = run(home.path(), "late", &recipe);
     now.late = false;
     late.late = true;
-    let rows = |run: Run<Cpu>| {
+    let rows = |run: Run<'static, Cpu>| {
         let output = run.output.clone();
         let outcome = run.carry_out(&AtomicBool::new(false), &mut ());
         assert_eq!(outcome.expect("a finished run").steps, 40);

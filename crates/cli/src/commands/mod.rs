@@ -11,6 +11,8 @@ mod order;
 #[cfg(feature = "train")]
 mod pretrain;
 #[cfg(feature = "train")]
+mod processes;
+#[cfg(feature = "train")]
 mod score;
 mod tokenize;
 #[cfg(feature = "train")]

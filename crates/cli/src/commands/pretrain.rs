@@ -9,24 +9,36 @@ use albert_model::TrainingBackend;
 use albert_train::corpus::TokenisingReport;
 use albert_train::metrics::DevScores;
 use albert_train::{
-    Outcome, PretrainOptions, Progress, Recipe, RunReport, Spike, StepReport, pretrain,
+    Outcome, PretrainOptions, Progress, Recipe, RunReport, Spike, StepReport, pretrain_together,
 };
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use super::processes::Processes;
 use crate::args::{Device, PretrainArgs};
 use crate::output;
 use crate::progress::{Run, Steps, duration};
 
 pub fn run(args: PretrainArgs) -> Result<()> {
-    let mut recipe = Recipe::from_file(&args.recipe)?;
+    let processes = Processes::find()?;
+    let outcome = carry_out(args, &processes);
+    processes.leave(outcome)
+}
+
+fn carry_out(args: PretrainArgs, processes: &Processes) -> Result<()> {
+    let mut recipe = processes.agree(Recipe::from_file(&args.recipe))?;
     if let Some(tokenizer) = args.tokenizer {
         recipe.tokenizer = tokenizer;
     }
     let stop = Arc::new(AtomicBool::new(false));
     let seen = stop.clone();
+    let watch = processes.watch(&args.output);
     ctrlc::set_handler(move || {
-        if seen.swap(true, Ordering::SeqCst) {
+        let again = seen.swap(true, Ordering::SeqCst);
+        if let Some(watch) = &watch {
+            return watch.signalled(again);
+        }
+        if again {
             // A second Ctrl-C: the last checkpoint on disk is whole, so leaving at once is safe.
             std::process::exit(130);
         }
@@ -42,20 +54,27 @@ pub fn run(args: PretrainArgs) -> Result<()> {
         cache: args.cache,
         threads: args.threads.map(usize::from),
     };
+    let (options, json) = (&options, args.json);
     let outcome = match args.device {
-        Device::Cpu => train::<albert_model::Cpu>(&options, &Default::default(), &stop, args.json),
+        Device::Cpu => {
+            let device = Default::default();
+            train::<albert_model::Cpu>(options, processes, &device, &stop, json)
+        }
         #[cfg(feature = "cuda")]
-        Device::Cuda(number) => train::<albert_model::Cuda>(
-            &options,
-            &albert_model::CudaDevice::new(number),
-            &stop,
-            args.json,
-        ),
+        Device::Cuda(number) => {
+            // The processes of a machine take one device each.
+            let device = albert_model::CudaDevice::new(number + processes.place());
+            train::<albert_model::Cuda>(options, processes, &device, &stop, json)
+        }
         #[cfg(feature = "wgpu")]
         Device::Wgpu => {
-            train::<albert_model::Wgpu>(&options, &Default::default(), &stop, args.json)
+            let device = Default::default();
+            train::<albert_model::Wgpu>(options, processes, &device, &stop, json)
         }
     }?;
+    if processes.peers().rank() > 0 {
+        return Ok(());
+    }
     if args.json {
         return output::json(&json!({
             "finished": outcome.finished,
@@ -87,19 +106,22 @@ pub fn run(args: PretrainArgs) -> Result<()> {
 
 fn train<B: TrainingBackend>(
     options: &PretrainOptions,
+    processes: &Processes,
     device: &B::Device,
     stop: &AtomicBool,
     json: bool,
 ) -> Result<Outcome> {
     albert_model::check_device::<B>(device)?;
+    let peers = processes.peers();
+    let threads = options.threads.or_else(|| processes.threads());
     // Burn and the kernels run on the pool that they are called from.
-    let outcome = ThreadPool::new(options.threads)?.install(|| {
+    let outcome = ThreadPool::new(threads)?.install(|| {
         let mut shown = Shown {
             json,
             steps: Steps::new(),
             run: None,
         };
-        let outcome = pretrain::<B>(options, device, stop, &mut shown);
+        let outcome = pretrain_together::<B>(options, peers, device, stop, &mut shown);
         shown.finish();
         outcome
     });

@@ -212,6 +212,20 @@ fn a_device_that_is_not_there_is_told_before_anything_is_read() {
     assert!(!out.exists(), "a failed start leaves nothing behind");
 }
 
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn processes_that_cannot_train_together_do_not_train() {
+    let output = Command::new(env!("CARGO_BIN_EXE_albert"))
+        .args(["pretrain", "--recipe", "x.toml", "--corpus", "x.txt"])
+        .args(["--output", "x"])
+        .env("OMPI_COMM_WORLD_SIZE", "2")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let message = String::from_utf8(output.stderr).unwrap();
+    names(&message, &["2 processes", "--features mpi"]);
+}
+
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_a_checkpoint_that_resumes() {

@@ -14,7 +14,7 @@ use crate::error::Result;
 #[derive(Debug)]
 pub struct Gradients<B: TrainingBackend> {
     pub(super) by_name: BTreeMap<String, Flat<B>>,
-    passes: usize,
+    pub(super) passes: usize,
 }
 
 impl<B: TrainingBackend> Default for Gradients<B> {

@@ -13,6 +13,7 @@
 mod adamw;
 mod gradients;
 mod lamb;
+mod shared;
 mod state;
 
 pub use adamw::{AdamW, AdamWConfig};
