@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
-use tokenizers::{Encoding as Tokens, Token};
+use tokenizers::{Encoding as Tokens, Model, Token};
 
 use crate::encoding::{AddedPiece, Encoding, Frame, Layout};
 use crate::layout_file::{self, SPECIALS};
@@ -121,6 +121,35 @@ impl JsonTokenizer {
             None => find(text)?.iter().for_each(|piece| push(piece, 0)),
         }
         Ok(encoding)
+    }
+
+    /// Whether the rules look at each word between spaces by itself.
+    pub fn has_independent_words(&self) -> bool {
+        self.memo.is_some()
+    }
+
+    /// Appends the ids that [`JsonTokenizer::tokens`] gives for a word, special pieces being plain
+    /// text.
+    pub fn word_ids(&self, word: &str, vocabulary: &Vocabulary, ids: &mut Vec<u32>) -> Result<()> {
+        let tokenizer = self.plain()?;
+        let specials = vocabulary.specials();
+        let mut push = |id: u32| {
+            let hidden = specials.all().contains(&id);
+            ids.push(if hidden { specials.unk } else { id });
+        };
+        if word.bytes().all(|byte| byte.is_ascii_graphic()) {
+            // What takes the crate most of its time changes nothing here but case and quotes.
+            return layout_file::ascii_splits(word, |split| {
+                let tokens = guarded(|| tokenizer.get_model().tokenize(split))
+                    .map_err(|error| self.refused(&*error))?;
+                tokens.iter().for_each(|token| push(token.id));
+                Ok(())
+            });
+        }
+        let tokens = guarded(|| tokenizer.encode_fast(word, false))
+            .map_err(|error| self.refused(&*error))?;
+        tokens.get_ids().iter().for_each(|&id| push(id));
+        Ok(())
     }
 
     fn plain(&self) -> Result<&tokenizers::Tokenizer> {
