@@ -20,6 +20,7 @@ use crate::random::{Purpose, Random, stream};
 use crate::recipe::{Recipe, Stage};
 use crate::run::Run;
 use crate::schedule::Budget;
+use crate::shards::{Shards, is_shards};
 use crate::state::{self, FORMAT, RunInfo, Saved};
 use crate::vocabulary::Vocabulary;
 use crate::{cache, metrics};
@@ -29,7 +30,8 @@ use crate::{cache, metrics};
 pub struct PretrainOptions {
     /// The recipe.
     pub recipe: Recipe,
-    /// Corpus files ([`Documents`](crate::documents::Documents) says which kinds).
+    /// Corpus files ([`Documents`](crate::documents::Documents) says which kinds), or one folder of
+    /// shards ([`shards`](mod@crate::shards)).
     pub corpus: Vec<PathBuf>,
     /// The folder that becomes the checkpoint.
     pub output: PathBuf,
@@ -379,7 +381,7 @@ fn remove_leftovers(output: &Path) {
     }
 }
 
-fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
+pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
     Ok(if path.is_dir() {
         Tokenizer::from_folder(path)?
     } else {
@@ -387,7 +389,7 @@ fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
     })
 }
 
-fn tokenizer_checksum(path: &Path) -> Result<u64> {
+pub(crate) fn tokenizer_checksum(path: &Path) -> Result<u64> {
     let file = match path.is_dir() {
         true => ["tokenizer.json", "spiece.model"]
             .map(|name| path.join(name))
@@ -416,6 +418,44 @@ fn pieces(corpus: &Corpus, documents: &[u32]) -> usize {
     sentences
         .map(|sentence| corpus.sentence_len(sentence))
         .sum()
+}
+
+/// The corpus in a folder of shards, if that is what was given.
+fn shards_of(
+    paths: &[PathBuf],
+    recipe: &Recipe,
+    tokenizer_checksum: u64,
+    threads: usize,
+) -> Result<Option<Corpus>> {
+    let Some(folder) = paths.iter().find(|path| is_shards(path)) else {
+        return Ok(None);
+    };
+    if paths.len() > 1 {
+        let message = "a folder of shards is a corpus by itself; give it alone, or only files";
+        return Err(Error::shards(folder, message));
+    }
+    for (field, limit) in [
+        ("data.max_documents", recipe.data.max_documents),
+        ("data.max_bytes", recipe.data.max_bytes),
+    ] {
+        if limit.is_some() {
+            let message = "is for corpus files; of shards all is taken (`albert corpus build` has \
+                           `--max-mb`)";
+            return Err(Error::field(field, message));
+        }
+    }
+    let shards = Shards::open(folder, tokenizer_checksum, threads)?;
+    let dropped = shards.manifest().setup.drop_markup;
+    if dropped != recipe.data.drop_markup {
+        let message = format!(
+            "is {}, but the shards in {} were built with markup {}",
+            recipe.data.drop_markup,
+            folder.display(),
+            if dropped { "left out" } else { "kept" }
+        );
+        return Err(Error::field("data.drop_markup", message));
+    }
+    Ok(Some(shards.into()))
 }
 
 /// The text of a run: to train on and held out.
@@ -449,15 +489,19 @@ impl Text {
             }
         };
         let limits = recipe.data.limits();
-        let corpus = cache::load_or_tokenise(
-            folder,
-            &options.corpus,
-            &limits,
-            tokenizer,
-            tokenizer_checksum,
-            threads,
-            &mut report,
-        )?;
+        let corpus = match shards_of(&options.corpus, recipe, tokenizer_checksum, threads)? {
+            Some(corpus) => corpus,
+            None => cache::load_or_tokenise(
+                folder,
+                &options.corpus,
+                &limits,
+                tokenizer,
+                tokenizer_checksum,
+                threads,
+                &mut report,
+            )?
+            .into(),
+        };
         let checksum = corpus.checksum();
         let corpus = Arc::new(corpus);
         let all: Vec<u32> = (0..corpus.documents() as u32).collect();
