@@ -1,5 +1,7 @@
 //! One file a command.
 
+#[cfg(feature = "train")]
+mod corpus;
 mod doctor;
 mod encode;
 mod fill_mask;
@@ -22,9 +24,9 @@ use albert_engine::{Engine, EngineOptions};
 use albert_tasks::{text::Tokenizer, tokenizer_of};
 use anyhow::Result;
 
-#[cfg(feature = "train")]
-use crate::args::TokenizerCommand;
 use crate::args::{Cli, Command, ModelArgs, Precision};
+#[cfg(feature = "train")]
+use crate::args::{CorpusCommand, TokenizerCommand};
 use crate::output;
 
 /// Runs what the user typed.
@@ -42,6 +44,11 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Tokenizer {
             command: TokenizerCommand::Train(args),
         } => tokenizer_train::run(args),
+        #[cfg(feature = "train")]
+        Command::Corpus { command } => match command {
+            CorpusCommand::Build(args) => corpus::build(args),
+            CorpusCommand::Inspect(args) => corpus::inspect(args),
+        },
         #[cfg(feature = "train")]
         Command::Pretrain(args) => pretrain::run(args),
         #[cfg(feature = "train")]

@@ -4,4 +4,6 @@ mod answers;
 mod bad_input;
 mod common;
 #[cfg(feature = "train")]
+mod corpus;
+#[cfg(feature = "train")]
 mod pretrain;
