@@ -29,6 +29,9 @@ pub(crate) struct JsonTokenizer {
     plain: OnceLock<std::result::Result<tokenizers::Tokenizer, String>>,
     /// Words met before, where the file's rules look at each word by itself: many times faster.
     memo: Option<Memo>,
+    /// Parts of words that `word_ids` met before: many words differ in case or in a mark at the
+    /// end alone.
+    parts: Memo,
 }
 
 impl JsonTokenizer {
@@ -75,6 +78,7 @@ impl JsonTokenizer {
                 tokenizer,
                 plain: OnceLock::new(),
                 memo,
+                parts: Memo::default(),
             },
             vocabulary,
             layout,
@@ -140,10 +144,17 @@ impl JsonTokenizer {
         if word.bytes().all(|byte| byte.is_ascii_graphic()) {
             // What takes the crate most of its time changes nothing here but case and quotes.
             return layout_file::ascii_splits(word, |split| {
-                let tokens = guarded(|| tokenizer.get_model().tokenize(split))
-                    .map_err(|error| self.refused(&*error))?;
-                tokens.iter().for_each(|token| push(token.id));
-                Ok(())
+                let find = || {
+                    let tokens = guarded(|| tokenizer.get_model().tokenize(split))
+                        .map_err(|error| self.refused(&*error))?;
+                    let known = |token: &Token| Known {
+                        id: token.id,
+                        span: (0, 0),
+                        surface: None,
+                    };
+                    Ok(tokens.iter().map(known).collect())
+                };
+                self.parts.visit(split, find, |piece| push(piece.id))
             });
         }
         let tokens = guarded(|| tokenizer.encode_fast(word, false))

@@ -53,20 +53,24 @@ fn main() -> Outcome<()> {
                 |text: &String| Ok(sentences(text).len())
             })
         })?;
-        if let Some(json) = &json {
-            let theirs = tokenizers::Tokenizer::from_file(json)?;
-            rate("  tokenizers, encode_fast", bytes, || {
-                on_threads(threads, &all, || {
-                    |text: &&str| Ok(theirs.encode_fast(*text, false)?.len())
-                })
-            })?;
-        }
+        let crates = match &json {
+            Some(json) => {
+                let theirs = tokenizers::Tokenizer::from_file(json)?;
+                let seconds = rate("  tokenizers, encode_fast", bytes, || {
+                    on_threads(threads, &all, || {
+                        |text: &&str| Ok(theirs.encode_fast(*text, false)?.len())
+                    })
+                })?;
+                Some(seconds)
+            }
+            None => None,
+        };
         rate("  ours, tokens", bytes, || {
             on_threads(threads, &all, || {
                 |text: &&str| Ok(tokenizer.tokens(text, false)?.len())
             })
         })?;
-        rate("  ours, IdEncoder", bytes, || {
+        let seconds = rate("  ours, IdEncoder", bytes, || {
             on_threads(threads, &all, || {
                 let mut encoder = IdEncoder::new(&tokenizer);
                 let mut ids = Vec::new();
@@ -77,6 +81,9 @@ fn main() -> Outcome<()> {
                 }
             })
         })?;
+        if let Some(theirs) = crates {
+            println!("  IdEncoder / tokenizers: {:.1}", theirs / seconds);
+        }
         rate("  ours, file to corpus in memory", bytes, || {
             let limits = Limits {
                 max_documents: None,
@@ -108,7 +115,8 @@ fn tokenizer_json(file: &Path) -> Option<PathBuf> {
     (named && json.exists()).then_some(json)
 }
 
-fn rate(what: &str, bytes: u64, work: impl FnOnce() -> Outcome<usize>) -> Outcome<()> {
+/// Prints a rate and what `work` counted; returns its seconds.
+fn rate(what: &str, bytes: u64, work: impl FnOnce() -> Outcome<usize>) -> Outcome<f64> {
     let start = Instant::now();
     let counted = work()?;
     let seconds = start.elapsed().as_secs_f64();
@@ -116,7 +124,7 @@ fn rate(what: &str, bytes: u64, work: impl FnOnce() -> Outcome<usize>) -> Outcom
         "{what}: {:.1} MB/s ({counted})",
         bytes as f64 / 1e6 / seconds
     );
-    Ok(())
+    Ok(seconds)
 }
 
 /// The sum of what `start`'s function gives for every item, the items shared out to threads.

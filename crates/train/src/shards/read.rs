@@ -1,7 +1,7 @@
 //! Shards as they are trained on: verified once, then read where they lie.
 
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -243,7 +243,7 @@ pub(super) fn verify(folder: &Path, manifest: &Manifest, threads: usize) -> Resu
         .collect()
 }
 
-fn check(path: &PathBuf, entry: &ShardEntry, manifest: &Manifest) -> Result<Shard> {
+fn check(path: &Path, entry: &ShardEntry, manifest: &Manifest) -> Result<Shard> {
     let wrong = |message: String| Error::shards(path, message);
     let damaged = |what: &str| wrong(format!("damaged: {what}; build the corpus anew"));
     let file = MappedFile::open(path)?;
