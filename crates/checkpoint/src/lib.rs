@@ -15,6 +15,7 @@
 //! - [`save`](save()) writes a folder that transformers loads without a warning, and
 //!   leaves nothing half-written behind.
 //! - [`find_model`] finds the models that ship by their names.
+//! - [`MappedFile`] maps any file read-only; it is the one place that does.
 //!
 //! ```
 //! use albert_checkpoint::{AlbertConfig, Checkpoint, DType, SaveTensor, save};
@@ -61,6 +62,7 @@ pub use error::{Error, Result};
 pub use files::write_atomic;
 pub use find::{DEFAULT_MODEL, ShippedModel, find_model, shipped_models};
 pub use inspect::{Inspection, inspect};
+pub use mmap::MappedFile;
 pub use parameters::{ParameterCounts, ParameterSpec};
 pub use preset::PRESETS;
 pub use save::{SaveTensor, save};

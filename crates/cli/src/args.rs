@@ -48,6 +48,16 @@ pub enum Command {
         #[command(subcommand)]
         command: TokenizerCommand,
     },
+    /// Turn raw text of any size into tokenised shards to pretrain from
+    #[cfg(feature = "train")]
+    #[command(
+        after_help = "Example:\n  albert corpus build --corpus wikipedia.jsonl.zst \
+        --tokenizer my-vocabulary --output my-shards"
+    )]
+    Corpus {
+        #[command(subcommand)]
+        command: CorpusCommand,
+    },
     /// Pretrain an ALBERT from raw text
     #[cfg(feature = "train")]
     Pretrain(PretrainArgs),
@@ -255,6 +265,61 @@ pub struct TokenizerTrainArgs {
 
 #[cfg(feature = "train")]
 #[derive(Subcommand)]
+pub enum CorpusCommand {
+    /// Tokenise corpus files into a folder of shards, or go on where that was stopped
+    Build(CorpusBuildArgs),
+    /// Check every byte of such a folder, and show what it holds
+    Inspect(CorpusInspectArgs),
+}
+
+#[cfg(feature = "train")]
+#[derive(Args)]
+#[command(
+    after_help = "Example:\n  albert corpus build --corpus wikipedia.jsonl.zst --corpus news.txt \
+    --tokenizer my-vocabulary --output my-shards\n\n\
+    Give the same command again to go on with a build that was stopped."
+)]
+pub struct CorpusBuildArgs {
+    /// Raw text: .txt with blank lines between documents, or JSONL; plain or .zst
+    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    pub corpus: Vec<PathBuf>,
+    /// A spiece.model, a tokenizer.json or a folder with either
+    #[arg(long, value_name = "FILE|DIR")]
+    pub tokenizer: PathBuf,
+    /// The folder to write; must be new, empty, or of the same build
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Megabytes of pieces a shard; a build that was stopped loses at most one
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub shard_mb: u16,
+    /// Take at most this many megabytes of text of each file
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_mb: Option<u32>,
+    /// Keep documents that are full of HTML or wiki markup
+    #[arg(long)]
+    pub keep_markup: bool,
+    /// Threads; without it, what affinity and cgroup allow
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(feature = "train")]
+#[derive(Args)]
+#[command(after_help = "Example:\n  albert corpus inspect my-shards")]
+pub struct CorpusInspectArgs {
+    /// A folder that `albert corpus build` made
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(feature = "train")]
+#[derive(Subcommand)]
 pub enum BenchCommand {
     /// Time pretraining steps on generated tokens
     Train(BenchTrainArgs),
@@ -354,8 +419,9 @@ pub struct PretrainArgs {
     /// A TOML recipe; see configs/
     #[arg(long, value_name = "FILE")]
     pub recipe: PathBuf,
-    /// Raw text: .txt with blank lines between documents, or JSONL; plain or .zst
-    #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
+    /// Raw text: .txt with blank lines between documents, or JSONL; plain or .zst. Or one folder
+    /// that `albert corpus build` made
+    #[arg(long, value_name = "FILE|DIR", required = true, num_args = 1..)]
     pub corpus: Vec<PathBuf>,
     /// A spiece.model, a tokenizer.json or a folder with either, instead of the recipe's
     #[arg(long, value_name = "FILE|DIR")]

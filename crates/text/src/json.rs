@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
-use tokenizers::{Encoding as Tokens, Token};
+use tokenizers::{Encoding as Tokens, Model, Token};
 
 use crate::encoding::{AddedPiece, Encoding, Frame, Layout};
 use crate::layout_file::{self, SPECIALS};
@@ -29,6 +29,9 @@ pub(crate) struct JsonTokenizer {
     plain: OnceLock<std::result::Result<tokenizers::Tokenizer, String>>,
     /// Words met before, where the file's rules look at each word by itself: many times faster.
     memo: Option<Memo>,
+    /// Parts of words that `word_ids` met before: many words differ in case or in a mark at the
+    /// end alone.
+    parts: Memo,
 }
 
 impl JsonTokenizer {
@@ -75,6 +78,7 @@ impl JsonTokenizer {
                 tokenizer,
                 plain: OnceLock::new(),
                 memo,
+                parts: Memo::default(),
             },
             vocabulary,
             layout,
@@ -121,6 +125,42 @@ impl JsonTokenizer {
             None => find(text)?.iter().for_each(|piece| push(piece, 0)),
         }
         Ok(encoding)
+    }
+
+    /// Whether the rules look at each word between spaces by itself.
+    pub fn has_independent_words(&self) -> bool {
+        self.memo.is_some()
+    }
+
+    /// Appends the ids that [`JsonTokenizer::tokens`] gives for a word, special pieces being plain
+    /// text.
+    pub fn word_ids(&self, word: &str, vocabulary: &Vocabulary, ids: &mut Vec<u32>) -> Result<()> {
+        let tokenizer = self.plain()?;
+        let specials = vocabulary.specials();
+        let mut push = |id: u32| {
+            let hidden = specials.all().contains(&id);
+            ids.push(if hidden { specials.unk } else { id });
+        };
+        if word.bytes().all(|byte| byte.is_ascii_graphic()) {
+            // What takes the crate most of its time changes nothing here but case and quotes.
+            return layout_file::ascii_splits(word, |split| {
+                let find = || {
+                    let tokens = guarded(|| tokenizer.get_model().tokenize(split))
+                        .map_err(|error| self.refused(&*error))?;
+                    let known = |token: &Token| Known {
+                        id: token.id,
+                        span: (0, 0),
+                        surface: None,
+                    };
+                    Ok(tokens.iter().map(known).collect())
+                };
+                self.parts.visit(split, find, |piece| push(piece.id))
+            });
+        }
+        let tokens = guarded(|| tokenizer.encode_fast(word, false))
+            .map_err(|error| self.refused(&*error))?;
+        tokens.get_ids().iter().for_each(|&id| push(id));
+        Ok(())
     }
 
     fn plain(&self) -> Result<&tokenizers::Tokenizer> {

@@ -114,6 +114,35 @@ pub(crate) fn has_independent_words(file: &Value) -> bool {
             .is_none_or(|added| added.iter().all(special))
 }
 
+/// Calls `visit` with what the rules make of a word of visible ASCII characters: its parts in the
+/// order of the text, as the model gets them.
+pub(crate) fn ascii_splits(word: &str, mut visit: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    let word = word
+        .replace("``", "\"")
+        .replace("''", "\"")
+        .to_ascii_lowercase();
+    let closes = |c: char| ".,;:!?%)]}'".contains(c);
+    let mut part = String::with_capacity(word.len() + '▁'.len_utf8());
+    if !word.starts_with(closes) {
+        part.push('▁');
+    }
+    let kind = |c: char| (c.is_ascii_alphabetic(), c.is_ascii_digit());
+    let mut last = None;
+    for c in word.chars() {
+        let goes_on = last.is_none_or(|last| kind(last) == kind(c) && kind(c) != (false, false));
+        if !goes_on {
+            visit(&part)?;
+            part.clear();
+        }
+        part.push(c);
+        last = Some(c);
+    }
+    if last.is_some() {
+        visit(&part)?;
+    }
+    Ok(())
+}
+
 /// Normalises and splits text as the file's tokenizer does.
 pub(crate) struct Splitter(tokenizers::Tokenizer);
 
@@ -139,5 +168,43 @@ impl Splitter {
             visit(word);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn check(splitter: &Splitter, word: &str) {
+        let (mut fast, mut plain) = (Vec::new(), Vec::new());
+        ascii_splits(word, |part| {
+            fast.push(part.to_owned());
+            Ok(())
+        })
+        .unwrap();
+        splitter
+            .words(word, |part| plain.push(part.to_owned()))
+            .unwrap();
+        assert_eq!(fast, plain, "{word:?}");
+    }
+
+    #[test]
+    fn words_of_ascii_split_as_the_crate_splits_them() {
+        let splitter = Splitter::new().unwrap();
+        for word in [
+            "", "A", "it's", "(Rome),", "''a``", "'''", "3,000.5", "x2y", ".", "--", "%5", "$5",
+            "]]",
+        ] {
+            check(&splitter, word);
+        }
+        let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(3_000));
+        runner
+            .run(&"[!-~]{0,12}", |word| {
+                check(&splitter, &word);
+                Ok(())
+            })
+            .unwrap();
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::encoding::{EncodeOptions, Encoding, Layout};
+use crate::ids::Certainty;
 use crate::json::JsonTokenizer;
 use crate::spiece::SpieceTokenizer;
 use crate::vocabulary::{SpecialIds, Vocabulary};
@@ -176,6 +177,25 @@ impl Tokenizer {
         match &self.backend {
             Backend::Json(backend) => backend.tokens(text, parse_specials, &self.vocabulary),
             Backend::Spiece(backend) => backend.tokens(text, parse_specials, &self.vocabulary),
+        }
+    }
+
+    /// Whether the pieces of a word between spaces depend on nothing but the word, rounding aside.
+    pub(crate) fn has_independent_words(&self) -> bool {
+        match &self.backend {
+            Backend::Json(backend) => backend.has_independent_words(),
+            Backend::Spiece(backend) => backend.has_independent_words(),
+        }
+    }
+
+    /// Appends the ids of a word between spaces, for tokenizers that have independent words.
+    pub(crate) fn word_ids(&self, word: &str, ids: &mut Vec<u32>) -> Result<Certainty> {
+        match &self.backend {
+            Backend::Json(backend) => {
+                backend.word_ids(word, &self.vocabulary, ids)?;
+                Ok(Certainty::ALWAYS)
+            }
+            Backend::Spiece(backend) => Ok(backend.word_ids(word, &self.vocabulary, ids)),
         }
     }
 

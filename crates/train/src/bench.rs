@@ -7,7 +7,7 @@ use albert_checkpoint::AlbertConfig;
 use albert_model::{AlbertForPreTraining, Precision, TrainingBackend};
 
 use crate::batches::{BatchSource, Masks, Position, Prepared};
-use crate::corpus::Corpus;
+use crate::corpus::Owned;
 use crate::error::{Error, Result};
 use crate::evaluate::{scalar, to_device};
 use crate::examples::{PairRules, SPECIALS};
@@ -136,7 +136,7 @@ pub fn bench_training<B: TrainingBackend>(
 fn generated(vocab_size: usize, batch: usize, length: usize) -> BatchSource {
     let mut random = SplitMix64::new(0);
     let vocabulary = Vocabulary::generated(vocab_size);
-    let mut corpus = Corpus::new(vocab_size);
+    let mut corpus = Owned::new(vocab_size);
     let ordinary = vocabulary.ordinary();
     let documents = 16 * batch;
     for _ in 0..documents {
@@ -149,7 +149,7 @@ fn generated(vocab_size: usize, batch: usize, length: usize) -> BatchSource {
         corpus.push(&[sentence(first), sentence(length - SPECIALS - first)]);
     }
     BatchSource {
-        corpus: Arc::new(corpus),
+        corpus: Arc::new(corpus.into()),
         documents: Arc::new((0..documents as u32).collect()),
         vocabulary: Arc::new(vocabulary),
         pairs: PairRules {

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use albert_text::Tokenizer;
 
 use crate::checksum::Checksum;
-use crate::corpus::{Corpus, Limits, Pieces, TokenisingReport};
+use crate::corpus::{Limits, Owned, Pieces, TokenisingReport};
 use crate::error::{Error, Result};
 
 const MAGIC: &[u8; 8] = b"ALBERTC1";
@@ -35,7 +35,7 @@ pub(crate) fn key(paths: &[PathBuf], limits: &Limits, tokenizer: u64) -> Result<
 /// if it is missing, damaged or made from something else.
 ///
 /// # Errors
-/// As [`Corpus::tokenise`], or the cache cannot be written.
+/// As [`Corpus::tokenise`](crate::corpus::Corpus::tokenise), or the cache cannot be written.
 pub(crate) fn load_or_tokenise(
     dir: &Path,
     key: u64,
@@ -44,18 +44,18 @@ pub(crate) fn load_or_tokenise(
     tokenizer: &Tokenizer,
     threads: usize,
     report: &mut dyn FnMut(TokenisingReport) -> Result<()>,
-) -> Result<Corpus> {
+) -> Result<Owned> {
     let path = dir.join(format!("corpus-{key:016x}.bin"));
     if let Some(corpus) = read(&path, key) {
         return Ok(corpus);
     }
-    let corpus = Corpus::tokenise(paths, limits, tokenizer, threads, report)?;
+    let corpus = Owned::tokenise(paths, limits, tokenizer, threads, report)?;
     write(&path, key, &corpus)?;
     Ok(corpus)
 }
 
 /// Writes beside the place and renames, so that a cache is whole or not there.
-pub(crate) fn write(path: &Path, key: u64, corpus: &Corpus) -> Result<()> {
+pub(crate) fn write(path: &Path, key: u64, corpus: &Owned) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
     let temporary = tempfile::Builder::new()
@@ -74,9 +74,9 @@ pub(crate) fn write(path: &Path, key: u64, corpus: &Corpus) -> Result<()> {
             key,
             width,
             corpus.dropped,
-            corpus.pieces() as u64,
-            corpus.sentences() as u64,
-            corpus.documents() as u64,
+            corpus.pieces.len() as u64,
+            corpus.sentence_ends.len() as u64,
+            corpus.document_ends.len() as u64,
             corpus.checksum(),
         ] {
             file.write_all(&word.to_le_bytes())?;
@@ -108,7 +108,7 @@ pub(crate) fn write(path: &Path, key: u64, corpus: &Corpus) -> Result<()> {
 }
 
 /// The cached corpus, or `None` if there is none that can be trusted.
-pub(crate) fn read(path: &Path, key: u64) -> Option<Corpus> {
+pub(crate) fn read(path: &Path, key: u64) -> Option<Owned> {
     let file = File::open(path).ok()?;
     let on_disk = file.metadata().ok()?.len();
     let mut file = BufReader::with_capacity(1 << 20, file);
@@ -141,7 +141,7 @@ pub(crate) fn read(path: &Path, key: u64) -> Option<Corpus> {
         4 => Pieces::Wide(array(&mut file, pieces, u32::from_le_bytes)?),
         _ => return None,
     };
-    let corpus = Corpus {
+    let corpus = Owned {
         pieces,
         sentence_ends: array(&mut file, sentences, u64::from_le_bytes)?,
         document_ends: array(&mut file, documents, u32::from_le_bytes)?,
@@ -173,7 +173,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("corpus.bin");
         for vocab_size in [1000, 100_000] {
-            let mut corpus = Corpus::new(vocab_size);
+            let mut corpus = Owned::new(vocab_size);
             corpus.push(&[vec![1, 2, 3], vec![999]]);
             corpus.push(&[vec![7]]);
             corpus.dropped = 3;

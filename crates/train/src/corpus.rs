@@ -1,15 +1,17 @@
-//! A corpus as piece ids in memory, tokenised once and kept in a cache file.
+//! A corpus as piece ids: tokenised into memory, or read from shards.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
-use albert_text::{Tokenizer, sentences};
+use albert_text::{IdEncoder, Tokenizer, sentences};
 
 use crate::checksum::Checksum;
 use crate::documents::{Document, Documents};
 use crate::error::{Error, Result};
+use crate::shards::Shards;
 
 /// Piece ids, in two bytes each where the vocabulary allows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,9 +20,40 @@ pub(crate) enum Pieces {
     Wide(Vec<u32>),
 }
 
-/// Documents as sentences of piece ids, laid end to end.
+impl Pieces {
+    /// No pieces of a vocabulary of `vocab_size`.
+    pub(crate) fn new(vocab_size: usize) -> Pieces {
+        match vocab_size <= 1 << 16 {
+            true => Pieces::Narrow(Vec::new()),
+            false => Pieces::Wide(Vec::new()),
+        }
+    }
+
+    /// Appends ids of the vocabulary.
+    pub(crate) fn extend(&mut self, ids: &[u32]) {
+        match self {
+            Pieces::Narrow(pieces) => pieces.extend(ids.iter().map(|&id| id as u16)),
+            Pieces::Wide(pieces) => pieces.extend_from_slice(ids),
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Pieces::Narrow(pieces) => pieces.len(),
+            Pieces::Wide(pieces) => pieces.len(),
+        }
+    }
+}
+
+/// Ids of two bytes in four.
+pub(crate) fn widened(pieces: &[u16]) -> Vec<u32> {
+    pieces.iter().map(|&id| id.into()).collect()
+}
+
+/// Documents as sentences of piece ids, laid end to end in memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Corpus {
+pub(crate) struct Owned {
     pub(crate) pieces: Pieces,
     /// Where each sentence ends in `pieces`.
     pub(crate) sentence_ends: Vec<u64>,
@@ -28,6 +61,17 @@ pub struct Corpus {
     pub(crate) document_ends: Vec<u32>,
     /// Documents left out because they are full of markup.
     pub(crate) dropped: u64,
+}
+
+/// Documents as sentences of piece ids: in memory, or in the shards of a folder that
+/// [`shards::build`](crate::shards::build()) made.
+#[derive(Debug)]
+pub struct Corpus(Store);
+
+#[derive(Debug)]
+enum Store {
+    Memory(Owned),
+    Shards(Shards),
 }
 
 /// Which part of the corpus files to take.
@@ -68,16 +112,11 @@ impl TokenisingReport {
     }
 }
 
-impl Corpus {
+impl Owned {
     /// An empty corpus for a vocabulary of `vocab_size` pieces.
-    pub fn new(vocab_size: usize) -> Corpus {
-        let narrow = vocab_size <= 1 << 16;
-        Corpus {
-            pieces: if narrow {
-                Pieces::Narrow(Vec::new())
-            } else {
-                Pieces::Wide(Vec::new())
-            },
+    pub(crate) fn new(vocab_size: usize) -> Owned {
+        Owned {
+            pieces: Pieces::new(vocab_size),
             sentence_ends: Vec::new(),
             document_ends: Vec::new(),
             dropped: 0,
@@ -86,13 +125,10 @@ impl Corpus {
 
     /// Appends a document of sentences; empty sentences are left out, and so is a document
     /// without any other.
-    pub fn push(&mut self, sentences: &[Vec<u32>]) {
+    pub(crate) fn push(&mut self, sentences: &[Vec<u32>]) {
         for sentence in sentences.iter().filter(|sentence| !sentence.is_empty()) {
-            match &mut self.pieces {
-                Pieces::Narrow(pieces) => pieces.extend(sentence.iter().map(|&id| id as u16)),
-                Pieces::Wide(pieces) => pieces.extend(sentence),
-            }
-            self.sentence_ends.push(self.pieces() as u64);
+            self.pieces.extend(sentence);
+            self.sentence_ends.push(self.pieces.len() as u64);
         }
         let end = self.sentence_ends.len() as u32;
         if end > self.document_ends.last().copied().unwrap_or(0) {
@@ -100,59 +136,8 @@ impl Corpus {
         }
     }
 
-    /// The number of documents.
-    pub fn documents(&self) -> usize {
-        self.document_ends.len()
-    }
-
-    /// The number of sentences.
-    pub fn sentences(&self) -> usize {
-        self.sentence_ends.len()
-    }
-
-    /// The number of pieces.
-    pub fn pieces(&self) -> usize {
-        match &self.pieces {
-            Pieces::Narrow(pieces) => pieces.len(),
-            Pieces::Wide(pieces) => pieces.len(),
-        }
-    }
-
-    /// How many documents were left out because they are full of markup.
-    pub fn dropped(&self) -> u64 {
-        self.dropped
-    }
-
-    /// The sentences of a document.
-    pub fn document(&self, document: usize) -> std::ops::Range<usize> {
-        let start = if document == 0 {
-            0
-        } else {
-            self.document_ends[document - 1] as usize
-        };
-        start..self.document_ends[document] as usize
-    }
-
-    /// The number of pieces in a sentence.
-    pub fn sentence_len(&self, sentence: usize) -> usize {
-        (self.sentence_ends[sentence] - self.sentence_start(sentence)) as usize
-    }
-
-    /// The pieces of consecutive sentences.
-    pub fn sentence_pieces(&self, sentences: std::ops::Range<usize>) -> Vec<u32> {
-        if sentences.is_empty() {
-            return Vec::new();
-        }
-        let start = self.sentence_start(sentences.start) as usize;
-        let end = self.sentence_ends[sentences.end - 1] as usize;
-        match &self.pieces {
-            Pieces::Narrow(pieces) => pieces[start..end].iter().map(|&id| id.into()).collect(),
-            Pieces::Wide(pieces) => pieces[start..end].to_vec(),
-        }
-    }
-
     /// A checksum of everything that training reads.
-    pub fn checksum(&self) -> u64 {
+    pub(crate) fn checksum(&self) -> u64 {
         let mut sum = Checksum::new();
         match &self.pieces {
             Pieces::Narrow(pieces) => pieces.iter().for_each(|&id| sum.word(id.into())),
@@ -172,6 +157,102 @@ impl Corpus {
             self.sentence_ends[sentence - 1]
         }
     }
+}
+
+impl From<Owned> for Corpus {
+    fn from(text: Owned) -> Corpus {
+        Corpus(Store::Memory(text))
+    }
+}
+
+impl From<Shards> for Corpus {
+    fn from(shards: Shards) -> Corpus {
+        Corpus(Store::Shards(shards))
+    }
+}
+
+impl Corpus {
+    /// The number of documents.
+    pub fn documents(&self) -> usize {
+        match &self.0 {
+            Store::Memory(text) => text.document_ends.len(),
+            Store::Shards(shards) => shards.documents(),
+        }
+    }
+
+    /// The number of sentences.
+    pub fn sentences(&self) -> usize {
+        match &self.0 {
+            Store::Memory(text) => text.sentence_ends.len(),
+            Store::Shards(shards) => shards.sentences(),
+        }
+    }
+
+    /// The number of pieces.
+    pub fn pieces(&self) -> usize {
+        match &self.0 {
+            Store::Memory(text) => text.pieces.len(),
+            Store::Shards(shards) => shards.pieces(),
+        }
+    }
+
+    /// How many documents were left out because they are full of markup.
+    pub fn dropped(&self) -> u64 {
+        match &self.0 {
+            Store::Memory(text) => text.dropped,
+            Store::Shards(shards) => shards.manifest().counts.markup,
+        }
+    }
+
+    /// The sentences of a document.
+    pub fn document(&self, document: usize) -> Range<usize> {
+        match &self.0 {
+            Store::Memory(text) => {
+                let start = match document {
+                    0 => 0,
+                    _ => text.document_ends[document - 1] as usize,
+                };
+                start..text.document_ends[document] as usize
+            }
+            Store::Shards(shards) => shards.document(document),
+        }
+    }
+
+    /// The number of pieces in a sentence.
+    pub fn sentence_len(&self, sentence: usize) -> usize {
+        match &self.0 {
+            Store::Memory(text) => {
+                (text.sentence_ends[sentence] - text.sentence_start(sentence)) as usize
+            }
+            Store::Shards(shards) => shards.sentence_len(sentence),
+        }
+    }
+
+    /// The pieces of consecutive sentences of a document.
+    pub fn sentence_pieces(&self, sentences: Range<usize>) -> Vec<u32> {
+        if sentences.is_empty() {
+            return Vec::new();
+        }
+        match &self.0 {
+            Store::Memory(text) => {
+                let start = text.sentence_start(sentences.start) as usize;
+                let end = text.sentence_ends[sentences.end - 1] as usize;
+                match &text.pieces {
+                    Pieces::Narrow(pieces) => widened(&pieces[start..end]),
+                    Pieces::Wide(pieces) => pieces[start..end].to_vec(),
+                }
+            }
+            Store::Shards(shards) => shards.sentence_pieces(sentences),
+        }
+    }
+
+    /// A checksum of everything that training reads.
+    pub fn checksum(&self) -> u64 {
+        match &self.0 {
+            Store::Memory(text) => text.checksum(),
+            Store::Shards(shards) => shards.checksum(),
+        }
+    }
 
     /// Reads and tokenises corpus files on `threads` threads. `report` is called about every
     /// four megabytes of text, and ends the work by an error.
@@ -185,8 +266,24 @@ impl Corpus {
         threads: usize,
         report: &mut dyn FnMut(TokenisingReport) -> Result<()>,
     ) -> Result<Corpus> {
+        Owned::tokenise(paths, limits, tokenizer, threads, report).map(Corpus::from)
+    }
+}
+
+impl Owned {
+    /// As [`Corpus::tokenise`].
+    pub(crate) fn tokenise(
+        paths: &[PathBuf],
+        limits: &Limits,
+        tokenizer: &Tokenizer,
+        threads: usize,
+        report: &mut dyn FnMut(TokenisingReport) -> Result<()>,
+    ) -> Result<Owned> {
         let start = Instant::now();
-        let mut corpus = Corpus::new(tokenizer.vocab_size());
+        let mut corpus = Owned::new(tokenizer.vocab_size());
+        let mut encoders: Vec<IdEncoder<'_>> = (0..threads.max(1))
+            .map(|_| IdEncoder::new(tokenizer))
+            .collect();
         let bytes_total = paths
             .iter()
             .map(|path| file_len(path))
@@ -218,20 +315,20 @@ impl Corpus {
                 if block.is_empty() {
                     break;
                 }
-                for document in tokenise_block(&block, tokenizer, threads)? {
+                for document in tokenise_block(&block, &mut encoders)? {
                     corpus.push(&document);
                 }
                 report(TokenisingReport {
                     bytes_read: bytes_before + documents.bytes_read(),
                     bytes_total,
-                    documents: corpus.documents() as u64,
-                    pieces: corpus.pieces() as u64,
+                    documents: corpus.document_ends.len() as u64,
+                    pieces: corpus.pieces.len() as u64,
                     seconds: start.elapsed().as_secs_f64(),
                 })?;
             }
             bytes_before += file_len(path)?;
         }
-        if corpus.documents() == 0 {
+        if corpus.document_ends.is_empty() {
             return Err(Error::EmptyCorpus {
                 paths: paths.to_vec(),
             });
@@ -244,11 +341,10 @@ fn file_len(path: &Path) -> Result<u64> {
     Ok(std::fs::metadata(path).map_err(Error::io(path))?.len())
 }
 
-/// The sentences of every document of a block, in order, worked out by several threads.
+/// The sentences of every document of a block, in order, worked out by a thread for each encoder.
 fn tokenise_block(
     block: &[Document],
-    tokenizer: &Tokenizer,
-    threads: usize,
+    encoders: &mut [IdEncoder<'_>],
 ) -> Result<Vec<Vec<Vec<u32>>>> {
     // A paragraph is the unit of work: a book is too large to leave to one thread.
     let paragraphs: Vec<&str> = block
@@ -259,14 +355,15 @@ fn tokenise_block(
         paragraphs.iter().map(|_| OnceLock::new()).collect();
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..threads.clamp(1, paragraphs.len().max(1)) {
-            scope.spawn(|| {
+        for encoder in encoders.iter_mut().take(paragraphs.len().max(1)) {
+            let (paragraphs, results, next) = (&paragraphs, &results, &next);
+            scope.spawn(move || {
                 loop {
                     let i = next.fetch_add(1, Ordering::Relaxed);
                     let Some(paragraph) = paragraphs.get(i) else {
                         break;
                     };
-                    let _ = results[i].set(tokenise_paragraph(paragraph, tokenizer));
+                    let _ = results[i].set(tokenise_paragraph(paragraph, encoder));
                 }
             });
         }
@@ -284,10 +381,14 @@ fn tokenise_block(
         .collect()
 }
 
-fn tokenise_paragraph(paragraph: &str, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>> {
+fn tokenise_paragraph(paragraph: &str, encoder: &mut IdEncoder<'_>) -> Result<Vec<Vec<u32>>> {
     sentences(paragraph)
         .into_iter()
-        .map(|range| Ok(tokenizer.tokens(&paragraph[range], false)?.ids))
+        .map(|range| {
+            let mut ids = Vec::new();
+            encoder.encode(&paragraph[range], &mut ids)?;
+            Ok(ids)
+        })
         .collect()
 }
 
@@ -297,10 +398,11 @@ mod tests {
 
     #[test]
     fn sentences_and_documents_keep_their_bounds() {
-        let mut corpus = Corpus::new(100);
+        let mut corpus = Owned::new(100);
         corpus.push(&[vec![10, 11], vec![], vec![12]]);
         corpus.push(&[vec![]]);
         corpus.push(&[vec![13, 14, 15]]);
+        let corpus = Corpus::from(corpus);
         assert_eq!(
             (corpus.documents(), corpus.sentences(), corpus.pieces()),
             (2, 3, 6)
@@ -329,7 +431,7 @@ mod tests {
     #[test]
     fn the_checksum_sees_pieces_and_bounds() {
         let corpus = |documents: &[&[Vec<u32>]]| {
-            let mut corpus = Corpus::new(100);
+            let mut corpus = Owned::new(100);
             documents.iter().for_each(|document| corpus.push(document));
             corpus.checksum()
         };

@@ -26,21 +26,39 @@ impl Document {
     /// Whether the text is full of what was left over of HTML or wiki markup: three marks or
     /// more, and one or more in every 5,000 bytes.
     pub fn is_markup(&self) -> bool {
-        const MARKS: [&str; 11] = [
-            "{{", "}}", "[[", "]]", "{|", "|}", "||", "<ref", "<br", "style=", "&nbsp;",
-        ];
-        let marks: usize = self
-            .paragraphs
-            .iter()
-            .map(|text| {
-                MARKS
-                    .iter()
-                    .map(|mark| text.matches(mark).count())
-                    .sum::<usize>()
-            })
-            .sum();
+        let marks: usize = self.paragraphs.iter().map(|text| marks(text)).sum();
         marks >= 3 && marks * 5000 >= self.bytes()
     }
+}
+
+/// What is left over of markup.
+const MARKS: [&str; 11] = [
+    "{{", "}}", "[[", "]]", "{|", "|}", "||", "<ref", "<br", "style=", "&nbsp;",
+];
+
+/// How many marks a text has; those of one kind do not overlap. One pass, led by the bytes that
+/// every mark has and prose seldom.
+fn marks(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let mut free = [0; MARKS.len()];
+    let mut count = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        if !matches!(byte, b'{' | b'}' | b'[' | b']' | b'|' | b'<' | b'=' | b'&') {
+            continue;
+        }
+        for (mark, free) in MARKS.iter().zip(&mut free) {
+            // `style=` is met at its end.
+            let back = if byte == &b'=' { mark.len() - 1 } else { 0 };
+            let Some(start) = at.checked_sub(back).filter(|start| start >= free) else {
+                continue;
+            };
+            if bytes[start..].starts_with(mark.as_bytes()) {
+                count += 1;
+                *free = start + mark.len();
+            }
+        }
+    }
+    count
 }
 
 /// The documents of one corpus file, read as they are asked for.
@@ -62,6 +80,8 @@ pub struct Documents {
     read: Arc<AtomicU64>,
     json: bool,
     line: usize,
+    /// The most bytes of a document.
+    limit: Option<usize>,
     finished: bool,
 }
 
@@ -103,8 +123,17 @@ impl Documents {
             read,
             json,
             line: 0,
+            limit: None,
             finished: false,
         })
+    }
+
+    /// Refuses documents and lines of more than `bytes`, so that memory is bounded.
+    pub fn with_limit(self, bytes: usize) -> Documents {
+        Documents {
+            limit: Some(bytes),
+            ..self
+        }
     }
 
     /// Bytes of the file (packed, if it is) that were read so far.
@@ -116,8 +145,9 @@ impl Documents {
     fn next_line(&mut self) -> Result<Option<String>> {
         let mut bytes = Vec::new();
         self.line += 1;
-        let read = self
-            .reader
+        let most = self.limit.map_or(u64::MAX, |limit| limit as u64 + 1);
+        let read = (&mut self.reader)
+            .take(most)
             .read_until(b'\n', &mut bytes)
             .map_err(|source| Error::CorpusLine {
                 path: self.path.clone(),
@@ -127,6 +157,7 @@ impl Documents {
         if read == 0 {
             return Ok(None);
         }
+        self.within_limit(bytes.len())?;
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
         }
@@ -171,11 +202,16 @@ impl Documents {
     }
 
     fn next_text(&mut self) -> Result<Option<Document>> {
-        let mut lines = Vec::new();
+        let mut lines: Vec<String> = Vec::new();
+        let mut bytes = 0;
         loop {
             let line = self.next_line()?;
             match &line {
-                Some(line) if !line.trim().is_empty() => lines.push(line.trim().to_owned()),
+                Some(line) if !line.trim().is_empty() => {
+                    bytes += line.len();
+                    self.within_limit(bytes)?;
+                    lines.push(line.trim().to_owned());
+                }
                 None if lines.is_empty() => return Ok(None),
                 _ if lines.is_empty() => continue,
                 _ => {
@@ -184,6 +220,20 @@ impl Documents {
                     }));
                 }
             }
+        }
+    }
+
+    fn within_limit(&self, bytes: usize) -> Result<()> {
+        match self.limit {
+            Some(limit) if bytes > limit => Err(self.bad(format!(
+                "a document of more than {} MB; {}",
+                limit / 1_000_000,
+                match self.json {
+                    true => "make several of it",
+                    false => "blank lines should lie between documents",
+                }
+            ))),
+            _ => Ok(()),
         }
     }
 
@@ -327,5 +377,40 @@ mod tests {
         };
         assert!(document("{| style=x || [[File:a]] <br>").is_markup());
         assert!(!document("See [[it]] once.").is_markup());
+    }
+
+    #[test]
+    fn marks_are_counted_as_a_search_for_each_finds_them() {
+        use crate::random::{Random, SplitMix64};
+        let parts = [
+            "{", "}", "[", "]", "|", "<ref", "<br", "style", "=", "&nbsp", ";", "a", " ", "é", "<r",
+        ];
+        let mut random = SplitMix64::new(5);
+        for _ in 0..5_000 {
+            let text: String = (0..random.below(40))
+                .map(|_| parts[random.below(parts.len())])
+                .collect();
+            let plain: usize = MARKS.iter().map(|mark| text.matches(mark).count()).sum();
+            assert_eq!(marks(&text), plain, "{text}");
+        }
+    }
+
+    #[test]
+    fn documents_beyond_a_limit_are_refused() {
+        let refused = |name: &str, bytes: &[u8]| {
+            let (_dir, path) = file(name, bytes);
+            let documents = Documents::open(&path)
+                .expect("a corpus")
+                .with_limit(1_000_000);
+            let errors: Vec<String> = documents
+                .filter_map(|document| Some(document.err()?.to_string()))
+                .collect();
+            errors.concat()
+        };
+        let line = vec![b'a'; 600_000];
+        let lines = [&line[..], b"\n", &line, b"\n"].concat();
+        assert!(refused("a.txt", &lines).contains("line 2: a document of more than 1 MB"));
+        assert!(refused("a.txt", &[&line[..], b"\n\n", &line].concat()).is_empty());
+        assert!(refused("a.jsonl", &line.repeat(2)).contains("line 1: "));
     }
 }

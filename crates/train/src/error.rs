@@ -43,6 +43,14 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A folder of shards, a file in it, or one that it is made from, is not what it should be.
+    #[error("{}: {message}", path.display())]
+    Shards {
+        /// The folder or file.
+        path: PathBuf,
+        /// What is wrong with it, and what to do.
+        message: String,
+    },
     /// No document with text in any of the corpus files.
     #[error("the corpus is empty: no text in {}", names(paths))]
     EmptyCorpus {
@@ -242,6 +250,14 @@ impl Error {
     pub(crate) fn io(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
         let path = path.to_owned();
         move |source| Error::Io { path, source }
+    }
+
+    /// An [`Error::Shards`].
+    pub(crate) fn shards(path: &Path, message: impl Into<String>) -> Error {
+        Error::Shards {
+            path: path.to_owned(),
+            message: message.into(),
+        }
     }
 
     /// An [`Error::RecipeField`].

@@ -33,6 +33,10 @@ pub struct PairRules {
 /// The special pieces of a pair.
 pub const SPECIALS: usize = 3;
 
+/// The fewest words of a sentence that a pair can be made of: two inside, the first and the last
+/// left out.
+pub(crate) const FEWEST_WORDS: usize = 4;
+
 /// The shortest target of a pair that is made shorter, in pieces.
 const SHORTEST_TARGET: usize = 16;
 
@@ -159,7 +163,7 @@ fn group(
     }
     let longest = taken.max_by_key(|&sentence| corpus.sentence_len(sentence))?;
     let alone = longest..longest + 1;
-    let splits = words(longest) >= 4
+    let splits = words(longest) >= FEWEST_WORDS
         && Inside::new(corpus, vocabulary, longest)
             .splittable(target)
             .next()

@@ -1,6 +1,7 @@
 //! Pairs are whole and consecutive, and their looks say nothing about their order.
 
 use super::*;
+use crate::corpus::Owned;
 use crate::random::SplitMix64;
 use crate::vocabulary::tests::toy;
 
@@ -13,7 +14,7 @@ const RULES: PairRules = PairRules {
 /// and some that are longer than a row. Every sentence ends in the full stop, piece 5.
 pub(crate) fn synthetic(documents: usize, seed: u64) -> Corpus {
     let mut random = SplitMix64::new(seed);
-    let mut corpus = Corpus::new(1000);
+    let mut corpus = Owned::new(1000);
     for _ in 0..documents {
         let sentences: Vec<Vec<u32>> = (0..1 + random.below(30))
             .map(|_| {
@@ -31,7 +32,7 @@ pub(crate) fn synthetic(documents: usize, seed: u64) -> Corpus {
             .collect();
         corpus.push(&sentences);
     }
-    corpus
+    corpus.into()
 }
 
 fn pairs(corpus: &Corpus, rules: &PairRules, passes: u64) -> Vec<(Group, Pair)> {
@@ -109,10 +110,10 @@ fn most_text_is_used() {
 
 #[test]
 fn one_sentence_documents_are_split_inside() {
-    let mut corpus = Corpus::new(1000);
+    let mut corpus = Owned::new(1000);
     corpus.push(&[vec![6, 8, 10, 12, 14, 5]]);
     corpus.push(&[vec![6, 8, 5]]);
-    let all = pairs(&corpus, &RULES, 1);
+    let all = pairs(&corpus.into(), &RULES, 1);
     assert_eq!(all.len(), 1, "three words have no inside to split");
     let Pair { a, b, cut, .. } = &all[0].1;
     let mut both = [&a[..], b].concat();
@@ -124,7 +125,7 @@ fn one_sentence_documents_are_split_inside() {
 fn words_are_never_split() {
     // Words of one to ninety pieces: many stretches have room for one word alone, or for none.
     let mut random = SplitMix64::new(12);
-    let mut corpus = Corpus::new(1000);
+    let mut corpus = Owned::new(1000);
     for _ in 0..2000 {
         let mut sentence = Vec::new();
         for _ in 0..4 + random.below(6) {
@@ -135,7 +136,7 @@ fn words_are_never_split() {
         sentence.push(5);
         corpus.push(&[sentence]);
     }
-    let all = pairs(&corpus, &RULES, 1);
+    let all = pairs(&corpus.into(), &RULES, 1);
     assert!(all.len() > 500 && all.len() < 2000, "{}", all.len());
     for (_, pair) in &all {
         let begins = |segment: &[u32]| segment.first().is_some_and(|id| id % 2 == 0);
@@ -143,10 +144,10 @@ fn words_are_never_split() {
         assert!(pair.a.len() + pair.b.len() <= 61);
     }
     // A lone word that fills the row leaves nothing to split.
-    let mut corpus = Corpus::new(1000);
+    let mut corpus = Owned::new(1000);
     let long = [vec![6, 8], vec![7; 80], vec![10], vec![7; 80], vec![12, 5]].concat();
     corpus.push(&[long]);
-    assert!(pairs(&corpus, &RULES, 1).is_empty());
+    assert!(pairs(&corpus.into(), &RULES, 1).is_empty());
 }
 
 /// Everything about a pair that is no language: lengths, cuts, last and first pieces by kind.

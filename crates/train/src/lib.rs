@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`documents`] | files to documents: plain text or JSONL, packed or not |
 //! | [`corpus`] | documents to sentences of piece ids, once, in memory and in a cache |
+//! | [`shards`] | the same for text of any size, in files that are mapped |
 //! | [`examples`] | sentences to segment pairs whose lengths and cuts tell nothing of their order |
 //! | [`masking`] | n-grams of whole words, masked afresh in each pass |
 //! | [`batches`] | rows of similar length together, in an order drawn from the seed |
@@ -90,6 +91,7 @@ pub mod recipe;
 mod run;
 pub mod schedule;
 pub mod score;
+pub mod shards;
 mod share;
 mod state;
 pub mod vocabulary;

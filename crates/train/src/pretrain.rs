@@ -22,6 +22,7 @@ use crate::random::{Purpose, Random, stream};
 use crate::recipe::{Arithmetic, OptimizerKind, PUBLISHED_RATE, Recipe, Stage, scaled_rate};
 use crate::run::Run;
 use crate::schedule::Budget;
+use crate::shards::{Shards, is_shards};
 use crate::state::{self, FORMAT, RunInfo, Saved};
 use crate::vocabulary::Vocabulary;
 use crate::{cache, memory, metrics};
@@ -31,7 +32,8 @@ use crate::{cache, memory, metrics};
 pub struct PretrainOptions {
     /// The recipe.
     pub recipe: Recipe,
-    /// Corpus files ([`Documents`](crate::documents::Documents) says which kinds).
+    /// Corpus files ([`Documents`](crate::documents::Documents) says which kinds), or one folder of
+    /// shards ([`shards`](mod@crate::shards)).
     pub corpus: Vec<PathBuf>,
     /// The folder that becomes the checkpoint.
     pub output: PathBuf,
@@ -212,7 +214,8 @@ pub(crate) fn prepare<'p, B: TrainingBackend>(
     ];
     same(peers, &things)?;
     let text = in_turn(peers, || {
-        Text::read(options, &tokenizer, files.corpus, stop, progress)
+        let checksums = (tokenizer_checksum, files.corpus);
+        Text::read(options, &tokenizer, checksums, stop, progress)
     })?;
     let things = [
         ("corpus", text.checksum),
@@ -340,14 +343,18 @@ pub(crate) fn prepare<'p, B: TrainingBackend>(
 /// The corpus files as they lie on disk, each with all else that tokenising them depends on.
 struct FileChecksums {
     corpus: u64,
-    /// 0 where documents are held out of the corpus itself.
+    /// 0 where documents are held out of the corpus itself; either is 0 for a folder of shards.
     dev_corpus: u64,
 }
 
 impl FileChecksums {
     fn new(options: &PretrainOptions, tokenizer: u64) -> Result<FileChecksums> {
         let limits = options.recipe.data.limits();
-        let of = |paths: &[PathBuf]| cache::key(paths, &limits, tokenizer);
+        // Shards are checked as they are opened.
+        let of = |paths: &[PathBuf]| match paths.iter().any(|path| is_shards(path)) {
+            true => Ok(0),
+            false => cache::key(paths, &limits, tokenizer),
+        };
         let dev_corpus = options.recipe.report.dev_corpus.as_ref();
         Ok(FileChecksums {
             corpus: of(&options.corpus)?,
@@ -649,7 +656,7 @@ fn remove_leftovers(output: &Path) {
     }
 }
 
-fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
+pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
     Ok(if path.is_dir() {
         Tokenizer::from_folder(path)?
     } else {
@@ -657,7 +664,7 @@ fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
     })
 }
 
-fn tokenizer_checksum(path: &Path) -> Result<u64> {
+pub(crate) fn tokenizer_checksum(path: &Path) -> Result<u64> {
     let file = match path.is_dir() {
         true => ["tokenizer.json", "spiece.model"]
             .map(|name| path.join(name))
@@ -688,6 +695,44 @@ fn pieces(corpus: &Corpus, documents: &[u32]) -> usize {
         .sum()
 }
 
+/// The corpus in a folder of shards, if that is what was given.
+fn shards_of(
+    paths: &[PathBuf],
+    recipe: &Recipe,
+    tokenizer_checksum: u64,
+    threads: usize,
+) -> Result<Option<Corpus>> {
+    let Some(folder) = paths.iter().find(|path| is_shards(path)) else {
+        return Ok(None);
+    };
+    if paths.len() > 1 {
+        let message = "a folder of shards is a corpus by itself; give it alone, or only files";
+        return Err(Error::shards(folder, message));
+    }
+    for (field, limit) in [
+        ("data.max_documents", recipe.data.max_documents),
+        ("data.max_bytes", recipe.data.max_bytes),
+    ] {
+        if limit.is_some() {
+            let message = "is for corpus files; of shards all is taken (`albert corpus build` has \
+                           `--max-mb`)";
+            return Err(Error::field(field, message));
+        }
+    }
+    let shards = Shards::open(folder, tokenizer_checksum, threads)?;
+    let dropped = shards.manifest().setup.drop_markup;
+    if dropped != recipe.data.drop_markup {
+        let message = format!(
+            "is {}, but the shards in {} were built with markup {}",
+            recipe.data.drop_markup,
+            folder.display(),
+            if dropped { "left out" } else { "kept" }
+        );
+        return Err(Error::field("data.drop_markup", message));
+    }
+    Ok(Some(shards.into()))
+}
+
 /// The text of a run: to train on and held out.
 pub(crate) struct Text {
     corpus: Arc<Corpus>,
@@ -702,7 +747,7 @@ impl Text {
     fn read(
         options: &PretrainOptions,
         tokenizer: &Tokenizer,
-        key: u64,
+        (tokenizer_checksum, key): (u64, u64),
         stop: &AtomicBool,
         progress: &mut dyn Progress,
     ) -> Result<Text> {
@@ -719,15 +764,19 @@ impl Text {
             }
         };
         let limits = recipe.data.limits();
-        let corpus = cache::load_or_tokenise(
-            folder,
-            key,
-            &options.corpus,
-            &limits,
-            tokenizer,
-            threads,
-            &mut report,
-        )?;
+        let corpus = match shards_of(&options.corpus, recipe, tokenizer_checksum, threads)? {
+            Some(corpus) => corpus,
+            None => cache::load_or_tokenise(
+                folder,
+                key,
+                &options.corpus,
+                &limits,
+                tokenizer,
+                threads,
+                &mut report,
+            )?
+            .into(),
+        };
         let checksum = corpus.checksum();
         let corpus = Arc::new(corpus);
         let all: Vec<u32> = (0..corpus.documents() as u32).collect();

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "train")]
 mod bench;
+#[cfg(feature = "train")]
+mod corpus;
 mod doctor;
 mod encode;
 mod fill_mask;
@@ -27,7 +29,7 @@ use albert_tasks::{text::Tokenizer, tokenizer_of};
 use anyhow::Result;
 
 #[cfg(feature = "train")]
-use crate::args::{BenchCommand, TokenizerCommand};
+use crate::args::{BenchCommand, CorpusCommand, TokenizerCommand};
 use crate::args::{Cli, Command, ModelArgs, Precision};
 use crate::output;
 
@@ -50,6 +52,11 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Bench {
             command: BenchCommand::Train(args),
         } => bench::train(args),
+        #[cfg(feature = "train")]
+        Command::Corpus { command } => match command {
+            CorpusCommand::Build(args) => corpus::build(args),
+            CorpusCommand::Inspect(args) => corpus::inspect(args),
+        },
         #[cfg(feature = "train")]
         Command::Pretrain(args) => pretrain::run(args),
         #[cfg(feature = "train")]

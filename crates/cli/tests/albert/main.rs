@@ -4,6 +4,7 @@ mod answers;
 mod bad_input;
 mod common;
 #[cfg(feature = "train")]
+mod corpus;
 mod kill;
 #[cfg(feature = "train")]
 mod pretrain;

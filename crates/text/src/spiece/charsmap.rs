@@ -81,6 +81,29 @@ impl CharsMap {
         (label(*self.units.get(next)?) == u32::from(byte)).then_some(next)
     }
 
+    /// Whether any rule applies to a string with a space in it, or makes U+2581 of something.
+    pub fn has_spaces(&self) -> bool {
+        if self.pool.contains(super::SPACE) {
+            return true;
+        }
+        let mut seen = vec![false; self.units.len()];
+        let mut open = vec![self.root()];
+        while let Some(node) = open.pop() {
+            for byte in 1..=u8::MAX {
+                let Some(next) = self.step(node, byte) else {
+                    continue;
+                };
+                if byte == b' ' {
+                    return true;
+                }
+                if !std::mem::replace(&mut seen[next], true) {
+                    open.push(next);
+                }
+            }
+        }
+        false
+    }
+
     /// The longest rule that applies at the start of `chars`: how many characters it takes and what
     /// it puts in their place.
     pub fn longest(&self, chars: &[char]) -> Option<(usize, &str)> {

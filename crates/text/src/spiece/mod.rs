@@ -9,9 +9,10 @@ mod symbols;
 mod unigram;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::encoding::{Encoding, Layout};
+use crate::ids::Certainty;
 use crate::vocabulary::Vocabulary;
 use crate::{Error, Result};
 use normalizer::Normalizer;
@@ -33,6 +34,8 @@ pub(crate) struct SpieceTokenizer {
     rules: Rules,
     normalizer: Normalizer,
     unigram: Unigram,
+    /// Whether words are independent as far as the model says; found out when first needed.
+    splits_at_spaces: OnceLock<bool>,
 }
 
 impl SpieceTokenizer {
@@ -69,6 +72,7 @@ impl SpieceTokenizer {
                 rules: Rules::default(),
                 normalizer,
                 unigram,
+                splits_at_spaces: OnceLock::new(),
             },
             vocabulary,
             layout,
@@ -160,6 +164,36 @@ impl SpieceTokenizer {
         })
     }
 
+    /// Whether the pieces of a word between spaces depend on nothing but the word, rounding aside:
+    /// no rule takes a space along with something else, and no piece has one inside.
+    pub fn has_independent_words(&self) -> bool {
+        self.rules.remove_space
+            && *self.splits_at_spaces.get_or_init(|| {
+                self.unigram.splits_at_spaces() && self.normalizer.splits_at_spaces()
+            })
+    }
+
+    /// Appends the ids that [`SpieceTokenizer::tokens`] gives for a word, special pieces being
+    /// plain text.
+    pub fn word_ids(
+        &self,
+        word: &str,
+        vocabulary: &Arc<Vocabulary>,
+        ids: &mut Vec<u32>,
+    ) -> Certainty {
+        let plain = self.rules.apply(word, 0);
+        let symbols = self.normalizer.apply(&plain);
+        let (segments, mut certainty) = self.unigram.certain_segments(&symbols.chars);
+        if plain.chars.contains(&SPACE) {
+            // A typed U+2581 counts as a space at a text's end and as itself before a word.
+            certainty.limit = -1.0;
+        }
+        let mut encoding = Encoding::new(vocabulary);
+        self.lay(&symbols, &segments, u32::MAX, &mut encoding);
+        ids.append(&mut encoding.ids);
+        certainty
+    }
+
     /// Encodes text without special pieces whose first character has the index `start`.
     fn stretch(&self, text: &str, start: u32, encoding: &mut Encoding) {
         let symbols = self.normalizer.apply(&self.rules.apply(text, start));
@@ -169,14 +203,20 @@ impl SpieceTokenizer {
             } else {
                 text.chars().count() as u32
             };
-        for segment in self.unigram.segments(&symbols.chars) {
+        let segments = self.unigram.segments(&symbols.chars);
+        self.lay(&symbols, &segments, end, encoding);
+    }
+
+    /// Adds the pieces of the segments.
+    fn lay(&self, symbols: &Symbols, segments: &[Segment], end: u32, encoding: &mut Encoding) {
+        for &segment in segments {
             let Segment { from, to, .. } = segment;
             let chars = &symbols.chars[from..to];
             match chars {
                 [.., digit, ','] if digit.is_numeric() => {
-                    self.split_comma(&symbols, from, to, encoding);
+                    self.split_comma(symbols, from, to, encoding);
                 }
-                _ => self.piece(segment, &symbols, end, encoding),
+                _ => self.piece(segment, symbols, end, encoding),
             }
         }
     }

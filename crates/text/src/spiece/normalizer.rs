@@ -15,6 +15,8 @@ pub(super) struct Normalizer {
     verbatim: Trie,
     /// Their first characters.
     verbatim_starts: HashSet<char>,
+    /// Whether one of them has a space in it.
+    verbatim_spaces: bool,
     add_dummy_prefix: bool,
     remove_extra_whitespaces: bool,
 }
@@ -34,10 +36,22 @@ impl Normalizer {
                 .iter()
                 .filter_map(|(symbol, _)| symbol.first().copied().and_then(char::from_u32))
                 .collect(),
+            verbatim_spaces: symbols.iter().any(|(symbol, _)| {
+                symbol.contains(&u32::from(SPACE)) || symbol.contains(&u32::from(' '))
+            }),
             verbatim: Trie::new(&symbols),
             add_dummy_prefix: model.add_dummy_prefix,
             remove_extra_whitespaces: model.remove_extra_whitespaces,
         })
+    }
+
+    /// Whether text normalises word by word: every space becomes one U+2581 before the next word,
+    /// as the first word has one, and no rule looks beyond a space.
+    pub fn splits_at_spaces(&self) -> bool {
+        self.add_dummy_prefix
+            && self.remove_extra_whitespaces
+            && !self.verbatim_spaces
+            && !self.charsmap.has_spaces()
     }
 
     /// Normalises; spaces come out as U+2581.

@@ -1,6 +1,8 @@
 //! SentencePiece's best segmentation by a Unigram model, to the same rounding.
 
+use super::SPACE;
 use super::proto::{Kind, Piece};
+use crate::ids::Certainty;
 use crate::trie::Trie;
 
 /// What an unknown character costs beyond the rarest piece.
@@ -20,6 +22,10 @@ pub(super) struct Unigram {
     /// Scores by id. Sums are f32 as in SentencePiece 0.2.3: between near ties their rounding decides.
     scores: Vec<f32>,
     unknown_score: f32,
+    /// The greatest magnitude of a score.
+    largest: f32,
+    /// Whether no piece has U+2581 anywhere but at its beginning.
+    splits_at_spaces: bool,
     unk: u32,
 }
 
@@ -72,7 +78,10 @@ impl Unigram {
                 twice[0].1, twice[1].1
             ));
         }
-        let scores = pieces
+        let splits_at_spaces = keys
+            .iter()
+            .all(|(key, _)| !key[1.min(key.len())..].contains(&u32::from(SPACE)));
+        let scores: Vec<f32> = pieces
             .iter()
             .map(|piece| match piece.kind {
                 // A bonus that makes it always the best choice among negative scores.
@@ -80,12 +89,23 @@ impl Unigram {
                 _ => piece.score,
             })
             .collect();
+        let unknown_score = min_score - UNKNOWN_PENALTY;
+        let largest = scores
+            .iter()
+            .fold(unknown_score.abs(), |most, score| most.max(score.abs()));
         Ok(Self {
             trie: Trie::new(&keys),
             scores,
-            unknown_score: min_score - UNKNOWN_PENALTY,
+            unknown_score,
+            largest,
+            splits_at_spaces,
             unk,
         })
+    }
+
+    /// Whether a segment that starts before U+2581 ends before it.
+    pub fn splits_at_spaces(&self) -> bool {
+        self.splits_at_spaces
     }
 
     /// The id that stands for unknown characters.
@@ -131,11 +151,14 @@ impl Unigram {
                 }
             }
         }
+        self.way_back(text.len(), |to| (best[to].from as usize, best[to].id))
+    }
+
+    /// The segments of the way that ends at `to`, by the last step to each place.
+    fn way_back(&self, mut to: usize, step: impl Fn(usize) -> (usize, u32)) -> Vec<Segment> {
         let mut segments: Vec<Segment> = Vec::new();
-        let mut to = text.len();
         while to > 0 {
-            let Best { from, id, .. } = best[to];
-            let from = from as usize;
+            let (from, id) = step(to);
             match segments.last_mut() {
                 Some(last) if id == self.unk && last.id == self.unk => last.from = from,
                 _ => segments.push(Segment { from, to, id }),
@@ -144,6 +167,85 @@ impl Unigram {
         }
         segments.reverse();
         segments
+    }
+
+    /// The best segmentation of a word, U+2581 before it, and how sure it is that
+    /// [`Unigram::segments`] finds the same one in a text.
+    ///
+    /// There, a sum is rounded to f32 at every step. Two ways to a place in the word have the sum
+    /// before the word in common and at most `n` roundings each since, `n` being the word's length;
+    /// a rounding is off by at most `s / 2^24` where no sum exceeds `s`. So the better one wins by
+    /// rounded sums too if it is better by more than `2 n s / 2^24`, and half as much again is
+    /// asked for. `s` is the sum before the word and at most `n` times the largest score.
+    pub fn certain_segments(&self, word: &[char]) -> (Vec<Segment>, Certainty) {
+        #[derive(Clone, Copy)]
+        struct Way {
+            score: f64,
+            from: usize,
+            id: u32,
+            /// By how much it is better than the next best to the same place.
+            lead: f64,
+        }
+        let mut best: Vec<Option<Way>> = vec![None; word.len() + 1];
+        let offer = |best: &mut Vec<Option<Way>>, from: usize, to: usize, id, score: f32| {
+            let so_far: f64 = best[from].map_or(0.0, |way| way.score);
+            let score = so_far + f64::from(score);
+            let way = |lead| Way {
+                score,
+                from,
+                id,
+                lead,
+            };
+            match &mut best[to] {
+                None => best[to] = Some(way(f64::INFINITY)),
+                Some(there) if score > there.score => *there = way(score - there.score),
+                Some(there) => there.lead = there.lead.min(there.score - score),
+            }
+        };
+        for from in 0..word.len() {
+            let mut single = false;
+            let mut node = Trie::ROOT;
+            for (to, &c) in (from + 1..).zip(&word[from..]) {
+                let Some(child) = self.trie.child(node, u32::from(c)) else {
+                    break;
+                };
+                node = child;
+                if let Some(id) = self.trie.value(node) {
+                    offer(&mut best, from, to, id, self.scores[id as usize]);
+                    single |= to == from + 1;
+                }
+            }
+            if !single {
+                offer(&mut best, from, from + 1, self.unk, self.unknown_score);
+            }
+        }
+        let (mut weight, mut lead) = (0.0, f64::INFINITY);
+        let segments = self.way_back(word.len(), |to| {
+            best[to].map_or((to - 1, self.unk), |way| (way.from, way.id))
+        });
+        let mut to = word.len();
+        while let Some(way) = best[to].filter(|_| to > 0) {
+            let score = if way.id == self.unk {
+                self.unknown_score
+            } else {
+                self.scores[way.id as usize]
+            };
+            weight += score.abs();
+            lead = lead.min(way.lead);
+            to = way.from;
+        }
+        let n = word.len() as f64;
+        let mut limit = lead * f64::from(1 << 23) / (1.5 * n) - n * f64::from(self.largest);
+        if segments.first().is_some_and(|first| first.id == self.unk) {
+            // It would join an unknown piece before it.
+            limit = -1.0;
+        }
+        let limit = if word.is_empty() {
+            f32::INFINITY
+        } else {
+            limit as f32
+        };
+        (segments, Certainty { weight, limit })
     }
 }
 
