@@ -382,5 +382,5 @@ fn processes_fail_together_and_one_says_why() {
     wild.recipe.optimizer.rate = 1e30;
     wild.recipe.optimizer.kind = albert_train::recipe::OptimizerKind::AdamW;
     let message = failures(&[wild.clone(), wild], 0);
-    assert!(message.contains(" at step "), "{message}");
+    assert!(message.contains("was step "), "{message}");
 }
