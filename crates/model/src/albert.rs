@@ -160,8 +160,7 @@ impl<B: AlbertBackend> Albert<B> {
 
     /// Whether training drops anything.
     pub(crate) fn drops(&self) -> bool {
-        let layers = self.groups.iter().flatten();
-        layers.fold(false, |any, layer| any || layer.drops())
+        self.groups.iter().flatten().any(Layer::drops)
     }
 
     /// The mapped embeddings `[tokens, hidden]`.

@@ -32,7 +32,7 @@ pub(crate) fn sinusoids(positions: usize, width: usize, scale: f64) -> Vec<f32> 
         let frequency = (positions as f64).powf(-((column / 2) as f64) / waves);
         let angle = position as f64 * frequency;
         amplitude
-            * if column % 2 == 0 {
+            * if column.is_multiple_of(2) {
                 angle.sin()
             } else {
                 angle.cos()
