@@ -426,6 +426,10 @@ pub struct PretrainArgs {
     /// A spiece.model, a tokenizer.json or a folder with either, instead of the recipe's
     #[arg(long, value_name = "FILE|DIR")]
     pub tokenizer: Option<PathBuf>,
+    /// Arithmetic of matrix products, instead of the recipe's; bf16 only where the processor has
+    /// instructions for it
+    #[arg(long, value_enum)]
+    pub precision: Option<TrainPrecision>,
     /// The folder to write; must be new or empty unless --resume
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,

@@ -8,6 +8,7 @@ use albert_kernels::ThreadPool;
 use albert_model::TrainingBackend;
 use albert_train::corpus::TokenisingReport;
 use albert_train::metrics::DevScores;
+use albert_train::recipe::Arithmetic;
 use albert_train::{
     Outcome, PretrainOptions, Progress, Recipe, RunReport, Spike, StepReport, pretrain_together,
 };
@@ -15,7 +16,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::processes::Processes;
-use crate::args::{Device, PretrainArgs};
+use crate::args::{Device, PretrainArgs, TrainPrecision};
 use crate::output;
 use crate::progress::{Run, Steps, duration};
 
@@ -29,6 +30,12 @@ fn carry_out(args: PretrainArgs, processes: &Processes) -> Result<()> {
     let mut recipe = processes.agree(Recipe::from_file(&args.recipe))?;
     if let Some(tokenizer) = args.tokenizer {
         recipe.tokenizer = tokenizer;
+    }
+    if let Some(precision) = args.precision {
+        recipe.precision = match precision {
+            TrainPrecision::F32 => Arithmetic::F32,
+            TrainPrecision::Bf16 => Arithmetic::Bf16,
+        };
     }
     let stop = Arc::new(AtomicBool::new(false));
     let seen = stop.clone();

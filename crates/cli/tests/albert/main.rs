@@ -2,9 +2,12 @@
 
 mod answers;
 mod bad_input;
+#[cfg(feature = "train")]
+mod bench;
 mod common;
 #[cfg(feature = "train")]
 mod corpus;
+#[cfg(feature = "train")]
 mod kill;
 #[cfg(feature = "train")]
 mod pretrain;
