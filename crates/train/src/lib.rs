@@ -93,6 +93,8 @@ pub mod schedule;
 pub mod score;
 pub mod shards;
 mod share;
+mod sources;
+mod start;
 mod state;
 pub mod vocabulary;
 

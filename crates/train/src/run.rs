@@ -17,10 +17,11 @@ use crate::ledger::{Measured, Seen, Unread, read_all};
 use crate::metrics::{DevScores, Metrics, Row, Sums};
 use crate::optim::{AdamW, AdamWConfig, Gradients, Lamb, LambConfig, Optimizer, OptimizerState};
 use crate::peers::{Peers, agree, same_weights, sum_measures};
-use crate::pretrain::{Outcome, Progress, Sources, StepReport};
+use crate::pretrain::{Outcome, Progress, StepReport};
 use crate::recipe::{OptimizerKind, OptimizerRecipe, PASS_BITS};
 use crate::schedule::{Budget, Clock, rate};
 use crate::share::Share;
+use crate::sources::Sources;
 use crate::state::{self, RunInfo};
 
 /// Accuracies of training are taken from every fourth step: finding the likeliest of all pieces

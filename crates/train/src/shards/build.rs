@@ -15,7 +15,7 @@ use super::read::verify;
 use super::write::{Filling, remove_leftovers};
 use crate::documents::Documents;
 use crate::error::{Error, Result};
-use crate::pretrain::{open_tokenizer, tokenizer_checksum};
+use crate::start::{open_tokenizer, tokenizer_checksum};
 use crate::vocabulary::Vocabulary;
 
 /// The largest shard: places in it have 32 bits.

@@ -13,8 +13,8 @@ use crate::corpus::{Corpus, Limits};
 use crate::error::{Error, Result};
 use crate::examples::PairRules;
 use crate::masking::MaskRules;
-use crate::pretrain::tokenizer_checksum;
 use crate::random::{Random, SplitMix64};
+use crate::start::tokenizer_checksum;
 use crate::vocabulary::Vocabulary;
 
 /// A folder with a tokenizer and room for corpora.

@@ -1,0 +1,313 @@
+//! What a run needs before its text: files that agree, a tokenizer, memory, first weights.
+
+use std::path::{Path, PathBuf};
+
+use albert_checkpoint::{AlbertConfig, Checkpoint};
+use albert_model::{AlbertForPreTraining, NamedParameters, TrainingBackend};
+use albert_text::Tokenizer;
+
+use crate::checksum::Checksum;
+use crate::error::{Error, Result};
+use crate::peers::Peers;
+use crate::pretrain::PretrainOptions;
+use crate::recipe::Recipe;
+use crate::shards::is_shards;
+use crate::state::{self, RunInfo, Saved};
+use crate::{cache, memory};
+
+/// The corpus files as they lie on disk, each with all else that tokenising them depends on.
+pub(crate) struct FileChecksums {
+    pub(crate) corpus: u64,
+    /// 0 where documents are held out of the corpus itself; either is 0 for a folder of shards.
+    pub(crate) dev_corpus: u64,
+}
+
+impl FileChecksums {
+    pub(crate) fn new(options: &PretrainOptions, tokenizer: u64) -> Result<FileChecksums> {
+        let limits = options.recipe.data.limits();
+        // Shards are checked as they are opened.
+        let of = |paths: &[PathBuf]| match paths.iter().any(|path| is_shards(path)) {
+            true => Ok(0),
+            false => cache::key(paths, &limits, tokenizer),
+        };
+        let dev_corpus = options.recipe.report.dev_corpus.as_ref();
+        Ok(FileChecksums {
+            corpus: of(&options.corpus)?,
+            dev_corpus: dev_corpus.map_or(Ok(0), |path| of(std::slice::from_ref(path)))?,
+        })
+    }
+
+    fn agree_with(&self, info: &RunInfo) -> Result<()> {
+        for (what, was, now) in [
+            ("corpus", info.corpus_files, self.corpus),
+            ("held-out corpus", info.dev_corpus_files, self.dev_corpus),
+        ] {
+            // A run that began with an earlier version knows nothing of its files.
+            if was != 0 {
+                same_input(what, was, now)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether the machine has the memory for a process's share of every stage's batch.
+fn check_memory(recipe: &Recipe, config: &AlbertConfig, processes: usize) -> Result<()> {
+    for (i, stage) in recipe.stage.iter().enumerate() {
+        let shape = memory::Shape {
+            rows: stage.batch.div_ceil(processes),
+            length: stage.length,
+            masked: recipe.masking.share,
+        };
+        memory::check(&format!("stage[{i}].batch"), config, shape)?;
+    }
+    Ok(())
+}
+
+/// What a run reads before the corpus.
+pub(crate) struct Opened {
+    pub(crate) saved: Option<Saved>,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) tokenizer_checksum: u64,
+    pub(crate) config: AlbertConfig,
+    pub(crate) files: FileChecksums,
+}
+
+impl Opened {
+    pub(crate) fn open<B: TrainingBackend>(
+        options: &PretrainOptions,
+        peers: &dyn Peers,
+    ) -> Result<Opened> {
+        let recipe = &options.recipe;
+        recipe.validate()?;
+        enough_rows(recipe, peers.count())?;
+        let saved = match options.resume {
+            true => Some(state::load(&options.output)?),
+            false => {
+                if peers.rank() == 0 {
+                    refuse_foreign_content(&options.output)?;
+                }
+                None
+            }
+        };
+        let tokenizer_checksum = tokenizer_checksum(&recipe.tokenizer)?;
+        if let Some(saved) = &saved {
+            recipe.agrees_with(&saved.info.recipe)?;
+            same_input("tokenizer", saved.info.tokenizer, tokenizer_checksum)?;
+        }
+        let tokenizer = open_tokenizer(&recipe.tokenizer)?;
+        let config = recipe.config(tokenizer.vocab_size())?;
+        if let Some(saved) = &saved {
+            saved.fits(&options.output, &config.parameters())?;
+        }
+        if B::HOST {
+            check_memory(recipe, &config, peers.count())?;
+        }
+        let files = FileChecksums::new(options, tokenizer_checksum)?;
+        if let Some(saved) = &saved {
+            // Before anything is tokenised anew, which may take long.
+            files.agree_with(&saved.info)?;
+        }
+        Ok(Opened {
+            saved,
+            tokenizer,
+            tokenizer_checksum,
+            config,
+            files,
+        })
+    }
+}
+
+/// Whether every process has a row of each batch.
+fn enough_rows(recipe: &Recipe, processes: usize) -> Result<()> {
+    match recipe
+        .stage
+        .iter()
+        .position(|stage| stage.batch < processes)
+    {
+        None => Ok(()),
+        Some(i) => {
+            let message = format!(
+                "must be at least 1 row for each of the {processes} processes, not {}",
+                recipe.stage[i].batch
+            );
+            Err(Error::field(format!("stage[{i}].batch"), message))
+        }
+    }
+}
+
+/// A checksum of all that a recipe says but where its files lie, which may differ by machine.
+pub(crate) fn recipe_checksum(recipe: &Recipe) -> Result<u64> {
+    let mut recipe = recipe.clone();
+    recipe.tokenizer = PathBuf::new();
+    recipe.start_from = None;
+    recipe.report.dev_corpus = recipe.report.dev_corpus.map(|_| PathBuf::new());
+    let text = toml::to_string(&recipe)
+        .map_err(|error| Error::field("recipe", format!("cannot be compared: {error}")))?;
+    let mut sum = Checksum::new();
+    text.bytes().for_each(|byte| sum.word(byte.into()));
+    Ok(sum.finish())
+}
+
+/// The weights a new run begins with.
+pub(crate) fn first_model<B: TrainingBackend>(
+    recipe: &Recipe,
+    config: &AlbertConfig,
+    tokenizer: &Tokenizer,
+    device: &B::Device,
+) -> Result<AlbertForPreTraining<B>> {
+    let Some(folder) = &recipe.start_from else {
+        return Ok(match recipe.model.local_start {
+            true => AlbertForPreTraining::init_local(config, recipe.seed, device)?,
+            false => AlbertForPreTraining::init(config, recipe.seed, device)?,
+        });
+    };
+    let checkpoint = Checkpoint::open(folder)?;
+    let mut differences = model_differences(checkpoint.config(), config);
+    if let Some(file) = checkpoint.tokenizer_file() {
+        differences.extend(tokenizer_difference(&file, &recipe.tokenizer, tokenizer)?);
+    }
+    if !differences.is_empty() {
+        let message = format!(
+            "the model in {} is not the recipe's: {}",
+            folder.display(),
+            differences.join("; ")
+        );
+        return Err(Error::field("start_from", message));
+    }
+    let weights = AlbertForPreTraining::<B>::load(&checkpoint, device)?.tensors();
+    let weights = weights
+        .into_iter()
+        .map(|(name, _, values)| (name, values))
+        .collect();
+    Ok(AlbertForPreTraining::init(config, recipe.seed, device)?.with_tensors(weights)?)
+}
+
+/// What keeps the weights of a model `there` from meaning the same in the recipe's, by the fields
+/// of `config.json`.
+fn model_differences(there: &AlbertConfig, here: &AlbertConfig) -> Vec<String> {
+    let sizes = |config: &AlbertConfig| {
+        [
+            ("vocab_size", config.vocab_size),
+            ("embedding_size", config.embedding_size),
+            ("hidden_size", config.hidden_size),
+            ("intermediate_size", config.intermediate_size),
+            ("num_hidden_layers", config.num_hidden_layers),
+            ("num_hidden_groups", config.num_hidden_groups),
+            ("inner_group_num", config.inner_group_num),
+            ("num_attention_heads", config.num_attention_heads),
+            ("max_position_embeddings", config.max_position_embeddings),
+            ("type_vocab_size", config.type_vocab_size),
+        ]
+    };
+    let pairs = sizes(there).into_iter().zip(sizes(here));
+    let mut differences: Vec<String> = pairs
+        .filter(|(there, here)| there != here)
+        .map(|((field, there), (_, here))| format!("`{field}` is {there} there and {here} here"))
+        .collect();
+    if there.hidden_act != here.hidden_act {
+        let (there, here) = (there.hidden_act, here.hidden_act);
+        differences.push(format!("`hidden_act` is {there} there and {here} here"));
+    }
+    if differences.is_empty() && there.parameters() != here.parameters() {
+        differences.push("it has other tensors".into());
+    }
+    differences
+}
+
+/// How the tokenizer in `file`, a checkpoint's, differs from the recipe's. Other bytes with the
+/// same pieces in the same order are no difference: a run with a `spiece.model` saves a
+/// `tokenizer.json`.
+fn tokenizer_difference(
+    file: &Path,
+    recipe: &Path,
+    tokenizer: &Tokenizer,
+) -> Result<Option<String>> {
+    let (was, now) = (tokenizer_checksum(file)?, tokenizer_checksum(recipe)?);
+    if was == now {
+        return Ok(None);
+    }
+    let there = open_tokenizer(file)?;
+    let most = there.vocab_size().max(tokenizer.vocab_size()) as u32;
+    let differs = |id: &u32| there.id_to_piece(*id) != tokenizer.id_to_piece(*id);
+    Ok((0..most).find(differs).map(|id| {
+        let shown = |piece: Option<&str>| piece.map_or("none".into(), |piece| format!("`{piece}`"));
+        format!(
+            "the tokenizer (checksum {was:016x}, the recipe's {now:016x}): piece {id} is {} there \
+             and {} here",
+            shown(there.id_to_piece(id)),
+            shown(tokenizer.id_to_piece(id)),
+        )
+    }))
+}
+
+/// A new run takes an empty folder, or one where a run was stopped while it tokenised.
+pub(crate) fn refuse_foreign_content(output: &Path) -> Result<()> {
+    let exists = || Error::OutputExists {
+        path: output.to_owned(),
+    };
+    let entries = match std::fs::read_dir(output) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::io(output)(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(Error::io(output))?;
+        if entry.file_name() != "training" {
+            return Err(exists());
+        }
+        for inner in std::fs::read_dir(entry.path()).map_err(Error::io(output))? {
+            let name = inner.map_err(Error::io(output))?.file_name();
+            let name = name.to_string_lossy();
+            if !name.starts_with("corpus-") && !name.starts_with(".corpus-") {
+                return Err(exists());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Removes what a killed run had begun to write under a temporary name.
+pub(crate) fn remove_leftovers(output: &Path) {
+    for folder in [output.to_owned(), output.join("training")] {
+        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let ours = (name.starts_with(".albert-") && name.ends_with(".part"))
+                || (name.starts_with(".corpus-") && name.ends_with(".tmp"));
+            if ours {
+                // Only untidy if it stays.
+                let _ = std::fs::remove_file(entry.path());
+            }
+        }
+    }
+}
+
+pub(crate) fn open_tokenizer(path: &Path) -> Result<Tokenizer> {
+    Ok(if path.is_dir() {
+        Tokenizer::from_folder(path)?
+    } else {
+        Tokenizer::from_file(path)?
+    })
+}
+
+pub(crate) fn tokenizer_checksum(path: &Path) -> Result<u64> {
+    let file = match path.is_dir() {
+        true => ["tokenizer.json", "spiece.model"]
+            .map(|name| path.join(name))
+            .into_iter()
+            .find(|file| file.exists())
+            .unwrap_or_else(|| path.join("tokenizer.json")),
+        false => path.to_owned(),
+    };
+    let mut sum = Checksum::new();
+    sum.file(&file)?;
+    Ok(sum.finish())
+}
+
+pub(crate) fn same_input(what: &'static str, was: u64, now: u64) -> Result<()> {
+    if was == now {
+        Ok(())
+    } else {
+        Err(Error::InputChanged { what, was, now })
+    }
+}
