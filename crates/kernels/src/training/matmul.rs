@@ -24,6 +24,9 @@ use rayon::prelude::*;
 /// then 32 kB, what a first-level cache holds.
 const DEPTH: usize = 256;
 
+/// Units of a cache line.
+const LINE: usize = 16;
+
 /// f32s of a page: addresses so far apart share a set of a first-level cache.
 const PAGE: usize = 1024;
 
@@ -241,6 +244,10 @@ struct Tile {
     bias: *const f32,
     /// Whether to add to what `out` holds.
     add: bool,
+    /// Bytes that a later tile reads, to be fetched into the cache meanwhile: so many a unit of
+    /// depth, from here on.
+    ahead: *const u8,
+    ahead_step: usize,
 }
 
 /// How the left side lies before a tile.
@@ -319,8 +326,8 @@ fn run(
     let (mut left, mut right) = SCRATCH.take();
     grow(&mut left, left_packed);
     grow(&mut right, passes * right_panels * right_panel);
-    let left_used = &mut left[..left_packed];
-    let right_used = &mut right[..passes * right_panels * right_panel];
+    let left_used = &mut aligned(&mut left)[..left_packed];
+    let right_used = &mut aligned(&mut right)[..passes * right_panels * right_panel];
 
     let pack = |matrix: Matrix<'_>, side: Side, pass: usize, panel: usize, out: &mut [u32]| {
         let from = pass * DEPTH * kernel.unit;
@@ -383,16 +390,21 @@ fn run(
     let stride = out.stride;
     let compute = |tile: usize| {
         let (first_left, first_right) = (tile / across * tile_rows, tile % across * tile_columns);
+        let lefts = first_left..(first_left + tile_rows).min(left_panels);
         for pass in 0..passes {
             let depth = DEPTH.min(units - pass * DEPTH);
             for j in first_right..(first_right + tile_columns).min(right_panels) {
                 let right = &right_used[(pass * right_panels + j) * right_panel..];
+                // While this panel meets the left ones, each fetches its share of the next.
+                let next = right[right_panel.min(right.len() - right_panel)..].as_ptr();
+                let ahead_step = (size_of::<u32>() * right_panel).div_ceil(lefts.len() * depth);
                 let column = j * kernel.columns;
                 let bias = match start {
                     Start::Bias(bias) if pass == 0 => bias[column..].as_ptr(),
                     _ => std::ptr::null(),
                 };
-                for i in first_left..(first_left + tile_rows).min(left_panels) {
+                for i in lefts.clone() {
+                    let ahead = (i - first_left) * depth * ahead_step;
                     let row = i * kernel.rows;
                     let left = match left_layout {
                         LeftLayout::Source(stride) => {
@@ -413,6 +425,8 @@ fn run(
                         columns: kernel.columns.min(n - column),
                         bias,
                         add: pass > 0,
+                        ahead: next.cast::<u8>().wrapping_add(ahead),
+                        ahead_step,
                     };
                     // SAFETY: the kernel was chosen for this processor's features; both panels
                     // are full; the tile lies within `out` and belongs to this task alone.
@@ -435,11 +449,19 @@ enum Side {
     Right,
 }
 
-/// Enlarges a scratch buffer; what it held is lost.
+/// Enlarges a scratch buffer, so that `length` units are left of it when aligned; what it held is
+/// lost.
 fn grow(buffer: &mut Vec<u32>, length: usize) {
-    if buffer.len() < length {
-        *buffer = vec![0; length];
+    if buffer.len() < length + LINE {
+        *buffer = vec![0; length + LINE];
     }
+}
+
+/// A scratch buffer from the first unit on that begins a cache line: vectors as long as a line would
+/// otherwise each lie in two.
+fn aligned(buffer: &mut [u32]) -> &mut [u32] {
+    let skip = buffer.as_ptr().align_offset(LINE * size_of::<u32>());
+    &mut buffer[skip..]
 }
 
 /// Panels down and across in one task: blocks of the left side that a second-level cache holds

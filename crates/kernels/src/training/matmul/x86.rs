@@ -36,7 +36,7 @@ const AVX512: Kernel = Kernel {
     columns: COLUMNS,
     unit: 1,
     panels_together: 4,
-    reads_rows: false,
+    reads_rows: true,
     pack_left: pack_left_f32,
     pack_right: pack_right_f32,
     tile: tile_f32,
@@ -70,30 +70,35 @@ fn pack_right_f32(pack: Pack<'_>) {
 unsafe fn tile_f32(tile: &Tile) {
     // SAFETY: the caller's promise, and the strides are those that packing wrote.
     unsafe {
-        if tile.left_layout == LeftLayout::Rows {
-            compute_f32::<DEPTH, 1>(tile);
-        } else {
-            compute_f32::<1, ROWS>(tile);
+        match tile.left_layout {
+            LeftLayout::Rows => compute_f32::<1>(tile, DEPTH),
+            LeftLayout::Depths => compute_f32::<ROWS>(tile, 1),
+            LeftLayout::Source(stride) => compute_f32::<1>(tile, stride),
         }
     }
 }
 
 /// # Safety
-/// As `tile_f32`; element (row, depth) of the left panel is at `row * ROW + depth * STEP`.
+/// As `tile_f32`; element (row, depth) of the left side is at `row * row_step + depth * STEP`.
 #[target_feature(enable = "avx512f")]
-unsafe fn compute_f32<const ROW: usize, const STEP: usize>(tile: &Tile) {
+unsafe fn compute_f32<const STEP: usize>(tile: &Tile, row_step: usize) {
     let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
-    // SAFETY: panels hold `depth` units of every row and column.
+    // SAFETY: the left side holds `depth` units of every row that the tile has (those that it
+    // lacks are read as its last one), the right panel of every column.
     unsafe {
-        let (mut left, mut right) = (tile.left.cast::<f32>(), tile.right.cast::<f32>());
-        for _ in 0..tile.depth {
+        prefetch_out(tile);
+        let last = tile.rows.saturating_sub(1);
+        let rows: [*const f32; ROWS] =
+            std::array::from_fn(|row| tile.left.cast::<f32>().add(row.min(last) * row_step));
+        let mut right = tile.right.cast::<f32>();
+        for d in 0..tile.depth {
+            fetch_ahead(tile, d);
             let (low, high) = (_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16)));
-            for (row, sums) in sums.iter_mut().enumerate() {
-                let spread = _mm512_set1_ps(*left.add(row * ROW));
+            for (row, sums) in rows.iter().zip(&mut sums) {
+                let spread = _mm512_set1_ps(*row.add(d * STEP));
                 sums[0] = _mm512_fmadd_ps(spread, low, sums[0]);
                 sums[1] = _mm512_fmadd_ps(spread, high, sums[1]);
             }
-            left = left.add(STEP);
             right = right.add(COLUMNS);
         }
         // A copy, or the address of the sums would keep one of them in memory inside the loop,
@@ -124,9 +129,11 @@ unsafe fn compute_bf16<const ROW: usize, const STEP: usize>(tile: &Tile) {
     let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
     // SAFETY: panels hold `depth` units of every row and column.
     unsafe {
+        prefetch_out(tile);
         let (mut left, mut right) = (tile.left.cast::<i32>(), tile.right.cast::<i32>());
         let pairs = |x: __m512i| std::mem::transmute::<__m512i, __m512bh>(x);
-        for _ in 0..tile.depth {
+        for d in 0..tile.depth {
+            fetch_ahead(tile, d);
             let low = pairs(_mm512_loadu_si512(right.cast()));
             let high = pairs(_mm512_loadu_si512(right.add(16).cast()));
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -141,6 +148,25 @@ unsafe fn compute_bf16<const ROW: usize, const STEP: usize>(tile: &Tile) {
         // which halves the speed.
         let done = sums;
         store(tile, &done);
+    }
+}
+
+/// Asks for what a later tile reads at this unit of depth.
+#[inline(always)]
+fn fetch_ahead(tile: &Tile, d: usize) {
+    // SAFETY: a prefetch of any address is allowed.
+    unsafe { _mm_prefetch::<_MM_HINT_T1>(tile.ahead.wrapping_add(d * tile.ahead_step).cast()) };
+}
+
+/// Asks for the cache lines that the tile will be written to, while its sums are computed.
+#[inline(always)]
+fn prefetch_out(tile: &Tile) {
+    for row in 0..tile.rows {
+        let out = tile.out.wrapping_add(row * tile.stride);
+        for column in [0, 16, COLUMNS - 1] {
+            // SAFETY: a prefetch of any address is allowed.
+            unsafe { _mm_prefetch::<_MM_HINT_ET0>(out.wrapping_add(column).cast()) };
+        }
     }
 }
 
