@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use albert_checkpoint::ParameterSpec;
 use albert_model::{AlbertForPreTraining, DropoutKey, NamedParameters, TrainingBackend};
 use burn::module::AutodiffModule;
 
@@ -15,10 +14,10 @@ use crate::evaluate::{DevSet, right, to_device};
 use crate::guard::{Reason, Spike, SpikeFile, Verdict};
 use crate::ledger::{Measured, Seen, Unread, read_all};
 use crate::metrics::{DevScores, Metrics, Row, Sums};
-use crate::optim::{AdamW, AdamWConfig, Gradients, Lamb, LambConfig, Optimizer, OptimizerState};
+use crate::optim::{AnyOptimizer, Gradients, OptimizerState};
 use crate::peers::{Peers, agree, same_weights, sum_measures};
 use crate::pretrain::{Outcome, Progress, StepReport};
-use crate::recipe::{OptimizerKind, OptimizerRecipe, PASS_BITS};
+use crate::recipe::PASS_BITS;
 use crate::schedule::{Budget, Clock, rate};
 use crate::share::Share;
 use crate::sources::Sources;
@@ -566,63 +565,6 @@ impl Smooth {
         add(&mut self.gradient_norm, gradient_norm);
         add(&mut self.tokens, sums.tokens as f64);
         add(&mut self.seconds, nanoseconds as f64 * 1e-9);
-    }
-}
-
-/// The optimiser that the recipe names.
-enum AnyOptimizer<B: TrainingBackend> {
-    Lamb(Lamb<B>),
-    AdamW(AdamW<B>),
-}
-
-impl<B: TrainingBackend> AnyOptimizer<B> {
-    fn new(recipe: &OptimizerRecipe) -> AnyOptimizer<B> {
-        let OptimizerRecipe {
-            weight_decay,
-            epsilon,
-            betas: [beta_1, beta_2],
-            ..
-        } = *recipe;
-        match recipe.kind {
-            OptimizerKind::Lamb => AnyOptimizer::Lamb(Lamb::new(LambConfig {
-                beta_1,
-                beta_2,
-                epsilon,
-                weight_decay,
-            })),
-            OptimizerKind::AdamW => AnyOptimizer::AdamW(AdamW::new(AdamWConfig {
-                beta_1,
-                beta_2,
-                epsilon,
-                weight_decay,
-            })),
-        }
-    }
-
-    fn step(
-        &mut self,
-        model: AlbertForPreTraining<B>,
-        gradients: Gradients<B>,
-        rate: f64,
-    ) -> Result<AlbertForPreTraining<B>> {
-        match self {
-            AnyOptimizer::Lamb(lamb) => lamb.step(model, gradients, rate),
-            AnyOptimizer::AdamW(adamw) => adamw.step(model, gradients, rate),
-        }
-    }
-
-    fn state(&self) -> Result<OptimizerState> {
-        match self {
-            AnyOptimizer::Lamb(lamb) => lamb.state(),
-            AnyOptimizer::AdamW(adamw) => adamw.state(),
-        }
-    }
-
-    fn restore(&mut self, state: OptimizerState, parameters: &[ParameterSpec]) -> Result<()> {
-        match self {
-            AnyOptimizer::Lamb(lamb) => lamb.restore(state, parameters),
-            AnyOptimizer::AdamW(adamw) => adamw.restore(state, parameters),
-        }
     }
 }
 

@@ -11,12 +11,14 @@
 //! ```
 
 mod adamw;
+mod any;
 mod gradients;
 mod lamb;
 mod shared;
 mod state;
 
 pub use adamw::{AdamW, AdamWConfig};
+pub(crate) use any::AnyOptimizer;
 pub use gradients::Gradients;
 pub use lamb::{Lamb, LambConfig};
 pub use state::{Moments, OptimizerState};
