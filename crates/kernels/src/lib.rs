@@ -40,6 +40,7 @@
 
 mod activation;
 mod attention;
+mod cgroup;
 mod isa;
 mod math;
 
@@ -51,6 +52,7 @@ pub mod training;
 
 pub use activation::{Activation, gelu_erf, gelu_tanh, relu, silu, tanh};
 pub use attention::{AttentionWorkspace, attention};
+pub use cgroup::{ControlGroup, control_groups};
 pub use isa::{Isa, detected_features};
 pub use norm::{add_layer_norm, layer_norm};
 pub use packed::PackedMatrix;

@@ -1,7 +1,9 @@
 //! How many threads to use, and the pool that runs them.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+
+use crate::cgroup::control_groups;
 
 /// Why a [`ThreadPool`] could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -103,65 +105,12 @@ fn count_cpus(list: &str) -> Option<usize> {
 
 /// The strictest CPU quota of the control groups that this process is in, in whole CPUs.
 fn cgroup_quota(root: &Path) -> Option<usize> {
-    let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
-    let mounts = fs::read_to_string(root.join("proc/self/mountinfo")).ok()?;
-    let mut strictest = None;
-    for line in groups.lines() {
-        // hierarchy-id:controllers:path, where v2 has no controllers.
-        let mut fields = line.splitn(3, ':');
-        let (Some(_), Some(controllers), Some(path)) =
-            (fields.next(), fields.next(), fields.next())
-        else {
-            continue;
-        };
-        let v2 = controllers.is_empty();
-        if !v2 && !controllers.split(',').any(|name| name == "cpu") {
-            continue;
-        }
-        let Some((mount, mount_root)) = find_mount(&mounts, v2) else {
-            continue;
-        };
-        // A group outside of what is mounted here is seen at the mount point.
-        let inside = Path::new(path)
-            .strip_prefix(&mount_root)
-            .unwrap_or(Path::new(""));
-        let top = root.join(mount.strip_prefix("/").unwrap_or(&mount));
-        let mut folder = top.join(inside);
-        loop {
-            let quota = if v2 {
-                quota_v2(&folder)
-            } else {
-                quota_v1(&folder)
-            };
-            strictest = match (strictest, quota) {
-                (Some(old), Some(new)) => Some(usize::min(old, new)),
-                (old, new) => old.or(new),
-            };
-            if folder == top || !folder.pop() {
-                break;
-            }
-        }
-    }
-    strictest
-}
-
-/// Mount point and mounted root of the control groups that hold the CPU quota.
-fn find_mount(mountinfo: &str, v2: bool) -> Option<(PathBuf, PathBuf)> {
-    mountinfo.lines().find_map(|line| {
-        // id parent major:minor root mount-point options [tags] - type source super-options
-        let (left, right) = line.split_once(" - ")?;
-        let mut left = left.split(' ').skip(3);
-        let (mount_root, mount) = (left.next()?, left.next()?);
-        let mut right = right.split(' ');
-        let kind = right.next()?;
-        let options = right.nth(1).unwrap_or("");
-        let found = if v2 {
-            kind == "cgroup2"
-        } else {
-            kind == "cgroup" && options.split(',').any(|option| option == "cpu")
-        };
-        found.then(|| (PathBuf::from(mount), PathBuf::from(mount_root)))
-    })
+    let groups = control_groups(root, "cpu").into_iter();
+    let quotas = groups.filter_map(|group| match group.v2 {
+        true => quota_v2(&group.folder),
+        false => quota_v1(&group.folder),
+    });
+    quotas.min()
 }
 
 /// Quota in `cpu.max`: `max 100000`, or microseconds of CPU time a period.

@@ -69,7 +69,8 @@ impl BenchReport {
 
 /// Times real pretraining steps: rows are paired, split and masked as in a run, by the thread that
 /// prepares them; then come the forward pass, both losses, the backward pass, clipping and AdamW.
-/// Every row has exactly `length` positions.
+/// Every row has exactly `length` positions. `stepped` is told, outside the clock, how many steps were
+/// timed so far.
 ///
 /// # Errors
 /// The configuration is invalid, a row is too short for a pair or longer than the model's
@@ -77,6 +78,7 @@ impl BenchReport {
 pub fn bench_training<B: TrainingBackend>(
     options: &BenchOptions,
     device: &B::Device,
+    mut stepped: impl FnMut(usize),
 ) -> Result<BenchReport> {
     let BenchOptions {
         config,
@@ -91,12 +93,13 @@ pub fn bench_training<B: TrainingBackend>(
     }
     let masking = MaskingRecipe::default();
     let shape = memory::Shape {
+        layers: config.num_hidden_layers,
         rows: *batch,
         length: *length,
         masked: masking.share,
     };
     if B::HOST {
-        memory::check("batch", config, shape)?;
+        memory::check("batch", config, shape, 1)?;
     }
     let source = BatchSource {
         masks: Masks::Training(masking.rules()),
@@ -108,7 +111,7 @@ pub fn bench_training<B: TrainingBackend>(
     let mut batches = Prepared::new(source, Position::default());
     let mut report = BenchReport {
         tokens_per_step: batch * length,
-        times: Vec::with_capacity(options.steps),
+        times: Vec::new(),
         estimated_bytes: memory::step_bytes(config, shape),
         loss: f32::NAN,
     };
@@ -127,6 +130,7 @@ pub fn bench_training<B: TrainingBackend>(
         model = optimizer.step(model, gradients, 1e-4)?;
         if step >= WARMUP {
             report.times.push(start.elapsed());
+            stepped(report.times.len());
         }
     }
     Ok(report)
@@ -185,11 +189,15 @@ mod tests {
             steps: 3,
             precision: Precision::F32,
         };
-        let report = bench_training::<Cpu>(&options, &Default::default()).expect("a report");
+        let mut told = 0;
+        let report = bench_training::<Cpu>(&options, &Default::default(), |step| told = step)
+            .expect("a report");
         assert_eq!((report.tokens_per_step, report.times.len()), (96, 3));
+        assert_eq!(told, 3);
         assert!(report.loss.is_finite() && report.tokens_per_second() > 0.0);
         options.length = 4;
-        let error = bench_training::<Cpu>(&options, &Default::default()).expect_err("too short");
+        let error =
+            bench_training::<Cpu>(&options, &Default::default(), |_| ()).expect_err("too short");
         assert!(error.to_string().contains("`length`"), "{error}");
     }
 

@@ -3,12 +3,15 @@
 use std::path::Path;
 
 use albert_checkpoint::{Activation, AlbertConfig};
+use albert_kernels::{ControlGroup, control_groups};
 
 use crate::error::{Error, Result};
 
 /// A forward and backward pass over this many rows of this length.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
+    /// Applications of layers.
+    pub layers: usize,
     pub rows: usize,
     pub length: usize,
     /// The share of positions that are predicted.
@@ -37,7 +40,7 @@ pub(crate) fn step_bytes(config: &AlbertConfig, shape: Shape) -> u64 {
     if config.hidden_act != Activation::GeluNew {
         layer += 6 * inner;
     }
-    let layers = config.num_hidden_layers * config.inner_group_num + 1;
+    let layers = shape.layers * config.inner_group_num + 1;
     let tokens = (shape.rows * shape.length) as u64;
     let masked = (tokens as f64 * shape.masked).ceil() as u64;
     let activations = tokens * (layers * layer + 8 * config.embedding_size) as u64;
@@ -45,13 +48,19 @@ pub(crate) fn step_bytes(config: &AlbertConfig, shape: Shape) -> u64 {
     20 * parameters as u64 + 4 * (activations + logits)
 }
 
-/// Refuses a batch that would not fit the memory at hand, and says which would.
+/// Refuses a batch that would not fit the memory at hand, shared by so many processes, and says
+/// which would.
 ///
 /// # Errors
 /// [`Error::Memory`].
-pub(crate) fn check(field: &str, config: &AlbertConfig, shape: Shape) -> Result<()> {
+pub(crate) fn check(
+    field: &str,
+    config: &AlbertConfig,
+    shape: Shape,
+    processes: usize,
+) -> Result<()> {
     match available(Path::new("/")) {
-        Some(available) => check_against(available, field, config, shape),
+        Some(available) => check_against(available / processes as u64, field, config, shape),
         // Not every system tells.
         None => Ok(()),
     }
@@ -82,27 +91,41 @@ fn check_against(available: u64, field: &str, config: &AlbertConfig, shape: Shap
     })
 }
 
-/// Bytes that this process may still take: what Linux says is available, or what its control
-/// group leaves, if that is less. `root` is `/`.
+/// Bytes that this process may still take: what Linux says is available, or what the strictest of
+/// its control groups leaves, if that is less. `root` is `/`.
 fn available(root: &Path) -> Option<u64> {
     let meminfo = std::fs::read_to_string(root.join("proc/meminfo")).ok()?;
-    let line = meminfo
-        .lines()
-        .find(|line| line.starts_with("MemAvailable:"))?;
-    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    let group = root.join("sys/fs/cgroup");
-    let number = |name: &str| -> Option<u64> {
-        let text = std::fs::read_to_string(group.join(name)).ok()?;
-        text.trim().parse().ok()
+    let kilobytes = field(&meminfo, "MemAvailable:")?;
+    let groups = control_groups(root, "memory");
+    let left = groups.iter().filter_map(left_in);
+    Some(left.fold(kilobytes * 1024, u64::min))
+}
+
+/// What a control group leaves of its memory. Pages of files that were not read lately are given up
+/// before anything is refused, so that they count as free.
+fn left_in(group: &ControlGroup) -> Option<u64> {
+    let read = |name: &str| std::fs::read_to_string(group.folder.join(name)).ok();
+    let number = |name: &str| -> Option<u64> { read(name)?.trim().parse().ok() };
+    let (limit, used, reclaimable) = match group.v2 {
+        true => ("memory.max", "memory.current", "inactive_file"),
+        false => (
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
     };
-    let left = |limit: &str, used: &str| Some(number(limit)?.saturating_sub(number(used)?));
-    let in_group = left("memory.max", "memory.current").or_else(|| {
-        left(
-            "memory/memory.limit_in_bytes",
-            "memory/memory.usage_in_bytes",
-        )
-    });
-    Some((kilobytes * 1024).min(in_group.unwrap_or(u64::MAX)))
+    let stat = read("memory.stat").unwrap_or_default();
+    let files = field(&stat, reclaimable).unwrap_or(0);
+    let taken = number(used)?.saturating_sub(files);
+    Some(number(limit)?.saturating_sub(taken))
+}
+
+/// The number behind a name at the beginning of a line.
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next()? == name).then(|| words.next()?.parse().ok())?
+    })
 }
 
 #[cfg(test)]
@@ -110,6 +133,7 @@ mod tests {
     use super::*;
 
     const SHAPE: Shape = Shape {
+        layers: 12,
         rows: 64,
         length: 512,
         masked: 0.15,
@@ -152,10 +176,21 @@ mod tests {
             "MemTotal: 4000 kB\nMemAvailable:    3000 kB\n",
         );
         assert_eq!(available(root.path()), Some(3_072_000));
-        write("sys/fs/cgroup/memory.max", "max\n");
-        write("sys/fs/cgroup/memory.current", "500\n");
+        write(
+            "proc/self/mountinfo",
+            "30 20 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n",
+        );
+        write("proc/self/cgroup", "0::/jobs/one\n");
+        write("sys/fs/cgroup/jobs/one/memory.max", "max\n");
+        write("sys/fs/cgroup/jobs/one/memory.current", "500\n");
         assert_eq!(available(root.path()), Some(3_072_000));
-        write("sys/fs/cgroup/memory.max", "2500\n");
-        assert_eq!(available(root.path()), Some(2000));
+        write("sys/fs/cgroup/jobs/memory.max", "2500\n");
+        write("sys/fs/cgroup/jobs/memory.current", "700\n");
+        assert_eq!(available(root.path()), Some(1800));
+        write(
+            "sys/fs/cgroup/jobs/memory.stat",
+            "anon 300\nfile 400\ninactive_file 250\n",
+        );
+        assert_eq!(available(root.path()), Some(2050), "files can be given up");
     }
 }

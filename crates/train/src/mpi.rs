@@ -98,6 +98,10 @@ impl Peers for MpiPeers {
         self.count
     }
 
+    fn on_this_machine(&self) -> usize {
+        self.neighbours.count().max(1)
+    }
+
     /// Summed in process 0 and sent from there. `MPI_Allreduce` may add in another order in each
     /// process, and then weights would part in their last bits.
     fn sum(&self, values: &mut [f32]) -> Result<()> {

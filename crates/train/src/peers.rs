@@ -19,6 +19,11 @@ pub trait Peers: Sync {
     /// How many processes there are.
     fn count(&self) -> usize;
 
+    /// How many of them share this process's machine and its memory, this one included.
+    fn on_this_machine(&self) -> usize {
+        1
+    }
+
     /// Replaces the values by their sums over all processes: the same bits in every process, or
     /// their weights would drift apart.
     ///

@@ -76,6 +76,21 @@ fn mistakes_are_named() {
         ("steps = 50", "minutes = 50", "stage[1].minutes"),
         ("steps = 50", "steps = 50\nepochs = 1.0", "stage[1]"),
         ("steps = 50", "", "stage[1]"),
+        (
+            "[optimizer]",
+            "[masking]\nmax_words = 0\n[optimizer]",
+            "masking.max_words",
+        ),
+        (
+            "[optimizer]",
+            "[masking]\nmax_words = 10000000000\n[optimizer]",
+            "masking.max_words",
+        ),
+        (
+            "[optimizer]",
+            "[report]\ndev_share = 1.0\n[optimizer]",
+            "report.dev_share",
+        ),
         ("seed = 3", "seed = -3", "seed"),
         ("seed = 3", "sead = 3", "sead"),
         (

@@ -75,14 +75,15 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
     ) -> Result<Run<'p, B>> {
         let mut optimizer = AnyOptimizer::new(&sources.recipe.optimizer);
         let precision = sources.recipe.precision.precision();
-        let resumed = optimizer_state.is_some();
         if let Some(state) = optimizer_state {
             optimizer.restore(state, &model.parameters())?;
         }
         Ok(Run {
             peers,
             output: output.to_owned(),
-            saved: resumed.then(|| (info.step, Instant::now())),
+            // The state is written before the model: killed between the two, a run has none, or an
+            // older one, which only its date would tell. Writing it once more is quick.
+            saved: None,
             dev: metrics.rows.iter().rev().find_map(|row| row.dev),
             sources,
             budget,

@@ -32,7 +32,7 @@ pub(crate) fn pieces(corpus: &Corpus, documents: &[u32]) -> usize {
 fn shards_of(
     paths: &[PathBuf],
     recipe: &Recipe,
-    tokenizer_checksum: u64,
+    tokenizer: (u64, usize),
     threads: usize,
 ) -> Result<Option<Corpus>> {
     let Some(folder) = paths.iter().find(|path| is_shards(path)) else {
@@ -52,7 +52,7 @@ fn shards_of(
             return Err(Error::field(field, message));
         }
     }
-    let shards = Shards::open(folder, tokenizer_checksum, threads)?;
+    let shards = Shards::open(folder, tokenizer, threads)?;
     let dropped = shards.manifest().setup.drop_markup;
     if dropped != recipe.data.drop_markup {
         let message = format!(
@@ -97,7 +97,8 @@ impl Text {
             }
         };
         let limits = recipe.data.limits();
-        let corpus = match shards_of(&options.corpus, recipe, tokenizer_checksum, threads)? {
+        let of = (tokenizer_checksum, tokenizer.vocab_size());
+        let corpus = match shards_of(&options.corpus, recipe, of, threads)? {
             Some(corpus) => corpus,
             None => cache::load_or_tokenise(
                 folder,

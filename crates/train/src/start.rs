@@ -11,24 +11,24 @@ use crate::error::{Error, Result};
 use crate::peers::Peers;
 use crate::pretrain::PretrainOptions;
 use crate::recipe::Recipe;
-use crate::shards::is_shards;
+use crate::shards::{self, is_shards};
 use crate::state::{self, RunInfo, Saved};
 use crate::{cache, memory};
 
 /// The corpus files as they lie on disk, each with all else that tokenising them depends on.
 pub(crate) struct FileChecksums {
     pub(crate) corpus: u64,
-    /// 0 where documents are held out of the corpus itself; either is 0 for a folder of shards.
+    /// 0 where documents are held out of the corpus itself.
     pub(crate) dev_corpus: u64,
 }
 
 impl FileChecksums {
     pub(crate) fn new(options: &PretrainOptions, tokenizer: u64) -> Result<FileChecksums> {
         let limits = options.recipe.data.limits();
-        // Shards are checked as they are opened.
-        let of = |paths: &[PathBuf]| match paths.iter().any(|path| is_shards(path)) {
-            true => Ok(0),
-            false => cache::key(paths, &limits, tokenizer),
+        let of = |paths: &[PathBuf]| match paths.iter().find(|path| is_shards(path)) {
+            // Names all the rest; that is checked as the shards are opened.
+            Some(folder) => shards::checksum(folder),
+            None => cache::key(paths, &limits, tokenizer),
         };
         let dev_corpus = options.recipe.report.dev_corpus.as_ref();
         Ok(FileChecksums {
@@ -51,15 +51,17 @@ impl FileChecksums {
     }
 }
 
-/// Whether the machine has the memory for a process's share of every stage's batch.
-fn check_memory(recipe: &Recipe, config: &AlbertConfig, processes: usize) -> Result<()> {
+/// Whether the machine has the memory for its processes' shares of every stage's batch.
+fn check_memory(recipe: &Recipe, config: &AlbertConfig, peers: &dyn Peers) -> Result<()> {
     for (i, stage) in recipe.stage.iter().enumerate() {
         let shape = memory::Shape {
-            rows: stage.batch.div_ceil(processes),
+            layers: stage.layers.unwrap_or(config.num_hidden_layers),
+            rows: stage.batch.div_ceil(peers.count()),
             length: stage.length,
             masked: recipe.masking.share,
         };
-        memory::check(&format!("stage[{i}].batch"), config, shape)?;
+        let field = format!("stage[{i}].batch");
+        memory::check(&field, config, shape, peers.on_this_machine())?;
     }
     Ok(())
 }
@@ -99,9 +101,10 @@ impl Opened {
         let config = recipe.config(tokenizer.vocab_size())?;
         if let Some(saved) = &saved {
             saved.fits(&options.output, &config.parameters())?;
+            saved.has_stage(&options.output, recipe)?;
         }
         if B::HOST {
-            check_memory(recipe, &config, peers.count())?;
+            check_memory(recipe, &config, peers)?;
         }
         let files = FileChecksums::new(options, tokenizer_checksum)?;
         if let Some(saved) = &saved {
@@ -241,7 +244,8 @@ fn tokenizer_difference(
     }))
 }
 
-/// A new run takes an empty folder, or one where a run was stopped while it tokenised.
+/// A new run takes an empty folder, or one where a run was stopped while it tokenised or before
+/// its first state was whole.
 pub(crate) fn refuse_foreign_content(output: &Path) -> Result<()> {
     let exists = || Error::OutputExists {
         path: output.to_owned(),
@@ -259,7 +263,10 @@ pub(crate) fn refuse_foreign_content(output: &Path) -> Result<()> {
         for inner in std::fs::read_dir(entry.path()).map_err(Error::io(output))? {
             let name = inner.map_err(Error::io(output))?.file_name();
             let name = name.to_string_lossy();
-            if !name.starts_with("corpus-") && !name.starts_with(".corpus-") {
+            let begun = [".corpus-", ".albert-"]
+                .iter()
+                .any(|of| name.starts_with(of));
+            if !name.starts_with("corpus-") && !begun {
                 return Err(exists());
             }
         }

@@ -194,6 +194,21 @@ pub(crate) fn load(output: &Path) -> Result<Saved> {
 }
 
 impl Saved {
+    /// Whether the run's stage is one of the recipe's.
+    ///
+    /// # Errors
+    /// [`Error::State`] naming both.
+    pub(crate) fn has_stage(&self, output: &Path, recipe: &Recipe) -> Result<()> {
+        let (stage, stages) = (self.info.stage, recipe.stage.len());
+        if stage < stages {
+            return Ok(());
+        }
+        Err(Error::State {
+            path: path(output),
+            message: format!("is in stage[{stage}], but the recipe has {stages}"),
+        })
+    }
+
     /// Whether the weights and moments are those of a model with these parameters; `output` is
     /// the run's folder, for the message.
     ///

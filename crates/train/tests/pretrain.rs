@@ -424,8 +424,22 @@ fn what_does_not_fit_is_refused_when_resuming() {
 
     let error = run(&options).expect_err("the folder is in use");
     assert!(matches!(error, Error::OutputExists { .. }), "{error}");
+    // Killed before its first state was whole: nothing is there but a file that was begun.
+    let begun = home.options("begun", &TWELVE_STEPS.replace("steps = 7", "steps = 1"));
+    std::fs::create_dir_all(begun.output.join("training")).expect("a folder");
+    std::fs::write(begun.output.join("training/.albert-x.part"), "half").expect("a leftover");
+    run(&begun).expect("a finished run");
 
     options.resume = true;
+    let state = options.output.join("training/state.safetensors");
+    let good = std::fs::read(&state).expect("a state");
+    change_info(&state, |info| info["stage"] = 9.into());
+    let error = run(&options).expect_err("another stage").to_string();
+    assert!(
+        error.contains("state.safetensors") && error.contains("stage[9]"),
+        "{error}"
+    );
+    std::fs::write(&state, good).expect("the state again");
     let mut other = options.clone();
     other.recipe.optimizer.rate = 1.0;
     let error = run(&other).expect_err("another rate").to_string();

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::args::{BenchTrainArgs, Device, TrainPrecision};
 use crate::output;
+use crate::progress::Steps;
 
 #[derive(Serialize)]
 struct Report {
@@ -102,7 +103,13 @@ pub fn train(args: BenchTrainArgs) -> Result<()> {
 }
 
 fn timed<B: TrainingBackend>(options: &BenchOptions, device: &B::Device) -> Result<BenchReport> {
-    Ok(bench_training::<B>(options, device)?)
+    albert_model::check_device::<B>(device)?;
+    let mut steps = Steps::new();
+    let report = bench_training::<B>(options, device, |step| {
+        steps.show(&format!("{step} of {} steps timed", options.steps));
+    });
+    steps.finish();
+    Ok(report?)
 }
 
 /// The largest resident set of this process so far, as Linux tells it; nothing on other systems.

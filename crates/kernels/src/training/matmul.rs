@@ -59,7 +59,8 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// `data` holds another count of numbers.
     pub fn new(data: &'a [f32], rows: usize, columns: usize) -> Self {
-        assert_eq!(data.len(), rows * columns, "a {rows} x {columns} matrix");
+        let held = rows.checked_mul(columns);
+        assert_eq!(Some(data.len()), held, "a {rows} x {columns} matrix");
         Self::strided(data, rows, columns, columns)
     }
 
@@ -73,8 +74,11 @@ impl<'a> Matrix<'a> {
             "rows of {columns} that start {stride} apart"
         );
         if let Some(last) = rows.checked_sub(1) {
+            let end = last
+                .checked_mul(stride)
+                .and_then(|at| at.checked_add(columns));
             assert!(
-                data.len() >= last * stride + columns,
+                end.is_some_and(|end| end <= data.len()),
                 "a {rows} x {columns} matrix"
             );
         }
@@ -303,7 +307,14 @@ fn run(
     parallel: bool,
 ) {
     let (m, n, depth) = (a.rows, b.columns, a.columns);
-    let units = depth.div_ceil(kernel.unit).max(1);
+    if m == 0 || n == 0 {
+        return;
+    }
+    if depth == 0 {
+        fill(start, out, m, n);
+        return;
+    }
+    let units = depth.div_ceil(kernel.unit);
     let passes = units.div_ceil(DEPTH);
     let left_panels = m.div_ceil(kernel.rows);
     let right_panels = n.div_ceil(kernel.columns);
@@ -348,7 +359,7 @@ fn run(
             lane: panel * width,
             lanes: (panels * width).min(lanes - panel * width),
             from,
-            depth: (DEPTH * kernel.unit).min(depth - from.min(depth)),
+            depth: (DEPTH * kernel.unit).min(depth - from),
             out,
         };
         let pack = match side {
@@ -436,6 +447,20 @@ fn run(
         }
     }
     SCRATCH.set((left, right));
+}
+
+/// A product over no depth: where it starts from.
+fn fill(start: Start<'_>, out: Target, m: usize, n: usize) {
+    for row in 0..m {
+        for column in 0..n {
+            let value = match start {
+                Start::Zero => 0.0,
+                Start::Bias(bias) => bias[column],
+            };
+            // SAFETY: `out` is `m` by `n`.
+            unsafe { out.at(row, column).write(value) };
+        }
+    }
 }
 
 #[derive(Clone, Copy)]

@@ -25,6 +25,9 @@ const FREE: [&str; 15] = [
     "guard.most_skips",
 ];
 
+/// The most words of an n-gram that is masked at once; each word draws from as many lengths.
+const MOST_WORDS: usize = 512;
+
 /// The longest row: [`Group`](crate::examples::Group) counts a row's pieces in 16 bits.
 const LONGEST: usize = u16::MAX as usize;
 
@@ -59,7 +62,13 @@ impl Recipe {
                 "with `replaced` is more than 1",
             ));
         }
-        positive("masking.max_words", self.masking.max_words as f64)?;
+        if !(1..=MOST_WORDS).contains(&self.masking.max_words) {
+            let message = format!(
+                "must be from 1 to {MOST_WORDS}, not {}",
+                self.masking.max_words
+            );
+            return Err(Error::field("masking.max_words", message));
+        }
         self.validate_stages()?;
         positive("optimizer.rate", self.optimizer.rate)?;
         if self.optimizer.rate_for_batch == Some(0) {
@@ -83,8 +92,9 @@ impl Recipe {
         if self.report.checkpoint_steps == Some(0) {
             return Err(Error::field("report.checkpoint_steps", "must be above 0"));
         }
-        if self.report.dev_corpus.is_none() && self.report.dev_share == 0.0 {
-            let message = "must be above 0, or `report.dev_corpus` must name a file";
+        let share = self.report.dev_share;
+        if self.report.dev_corpus.is_none() && (share == 0.0 || share == 1.0) {
+            let message = "must be above 0 and below 1, or `report.dev_corpus` must name a file";
             return Err(Error::field("report.dev_share", message));
         }
         Ok(())

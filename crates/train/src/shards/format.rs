@@ -9,6 +9,7 @@ use albert_checkpoint::write_atomic;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::checksum::Checksum;
 use crate::error::{Error, Result};
 
 /// The layout that this version reads and writes.
@@ -130,6 +131,18 @@ pub struct Manifest {
 }
 
 impl Manifest {
+    /// A checksum of everything that training reads, from those of the shards.
+    pub(crate) fn checksum(&self) -> u64 {
+        let mut sum = Checksum::new();
+        for shard in &self.shards {
+            sum.word(shard.documents);
+            sum.word(shard.sentences);
+            sum.word(shard.pieces);
+            sum.word(shard.checksum);
+        }
+        sum.finish()
+    }
+
     /// Reads a manifest, or `None` where there is no such file.
     ///
     /// # Errors

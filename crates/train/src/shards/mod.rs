@@ -15,7 +15,7 @@ pub use build::{BuildOptions, BuildPhase, BuildReport, Built, build};
 pub use format::{Counts, Input, Manifest, Setup, ShardEntry};
 pub use read::{inspect, is_shards};
 
-pub(crate) use read::Shards;
+pub(crate) use read::{Shards, checksum};
 
 #[cfg(test)]
 mod tests;

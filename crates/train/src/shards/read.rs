@@ -9,7 +9,6 @@ use albert_checkpoint::MappedFile;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::format::{HEADER, Header, INDEX, Layout, Manifest, PROGRESS, ShardEntry};
-use crate::checksum::Checksum;
 use crate::corpus::widened;
 use crate::error::{Error, Result};
 
@@ -31,6 +30,16 @@ pub fn inspect(folder: &Path, threads: usize) -> Result<Manifest> {
     Ok(manifest)
 }
 
+/// A checksum of what the index of a finished corpus names, without reading the shards; 0 where
+/// there is none.
+///
+/// # Errors
+/// The index is damaged.
+pub(crate) fn checksum(folder: &Path) -> Result<u64> {
+    let manifest = Manifest::read(&folder.join(INDEX))?;
+    Ok(manifest.map_or(0, |manifest| manifest.checksum()))
+}
+
 fn none(folder: &Path) -> Error {
     Error::shards(
         folder,
@@ -50,12 +59,16 @@ pub(crate) struct Shards {
 }
 
 impl Shards {
-    /// Opens a finished corpus that was made with the tokenizer of this checksum, and checks every
-    /// byte of it.
+    /// Opens a finished corpus that was made with the tokenizer of this checksum and number of
+    /// pieces, and checks every byte of it.
     ///
     /// # Errors
     /// As [`inspect`], and a corpus that is not finished, or of another tokenizer.
-    pub(crate) fn open(folder: &Path, tokenizer: u64, threads: usize) -> Result<Shards> {
+    pub(crate) fn open(
+        folder: &Path,
+        (tokenizer, vocab_size): (u64, usize),
+        threads: usize,
+    ) -> Result<Shards> {
         let Some(manifest) = Manifest::read(&folder.join(INDEX))? else {
             if folder.join(PROGRESS).exists() {
                 let message = "the corpus in this folder is not finished; give its \
@@ -69,6 +82,13 @@ impl Shards {
                 "these shards were made with another tokenizer (checksum {:016x}, not {tokenizer:016x}); \
                  build them anew, or give that tokenizer",
                 manifest.setup.tokenizer
+            );
+            return Err(Error::shards(&folder.join(INDEX), message));
+        }
+        if manifest.setup.vocab_size != vocab_size {
+            let message = format!(
+                "`setup.vocab_size` is {}, but the tokenizer has {vocab_size} pieces",
+                manifest.setup.vocab_size
             );
             return Err(Error::shards(&folder.join(INDEX), message));
         }
@@ -157,14 +177,7 @@ impl Shards {
 
     /// A checksum of everything that training reads, from those of the shards.
     pub(crate) fn checksum(&self) -> u64 {
-        let mut sum = Checksum::new();
-        for shard in &self.manifest.shards {
-            sum.word(shard.documents);
-            sum.word(shard.sentences);
-            sum.word(shard.pieces);
-            sum.word(shard.checksum);
-        }
-        sum.finish()
+        self.manifest.checksum()
     }
 }
 

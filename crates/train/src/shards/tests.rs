@@ -61,7 +61,8 @@ impl Home {
 
     fn open(&self, output: &str) -> Result<Shards> {
         let tokenizer = tokenizer_checksum(&self.path("tokenizer.json"))?;
-        Shards::open(&self.path(output), tokenizer, 2)
+        let pieces = Tokenizer::from_file(&self.path("tokenizer.json"))?.vocab_size();
+        Shards::open(&self.path(output), (tokenizer, pieces), 2)
     }
 
     /// Two files of two megabytes, one of each kind.
@@ -367,7 +368,7 @@ fn damaged_shards_are_refused_by_name() {
     refused(&["shard-00001.bin"]);
     put(&whole);
     home.open("shards").expect("the shards, whole again");
-    let error = Shards::open(&home.path("shards"), 5, 1).expect_err("another tokenizer");
+    let error = Shards::open(&home.path("shards"), (5, 1), 1).expect_err("another tokenizer");
     assert!(
         error
             .to_string()
@@ -384,6 +385,13 @@ fn damaged_shards_are_refused_by_name() {
         home.write("shards/index.json", &index.replacen(from, to, 1));
         refused(&["index.json: ", named]);
     }
+    let (from, to) = ("\"vocab_size\": ", "\"vocab_size\": 9");
+    home.write("shards/index.json", &index.replacen(from, to, 1));
+    let error = home.open("shards").expect_err("more pieces").to_string();
+    assert!(
+        error.contains("index.json: `setup.vocab_size` is 9"),
+        "{error}"
+    );
     let message = inspect(home.0.path(), 1)
         .expect_err("no corpus")
         .to_string();

@@ -44,6 +44,12 @@ fn check(kernel: Kernel, tolerance: impl Fn(usize) -> f32) {
         (4, 16, 512),
         (5, 100, 513),
         (200, 129, 40),
+        // Rows a page apart, which are packed.
+        (13, 33, 1024),
+        (25, 40, 2048),
+        (0, 3, 4),
+        (3, 0, 4),
+        (3, 4, 0),
     ];
     for (m, n, k) in shapes {
         for (left_transposed, right_transposed) in
@@ -76,6 +82,27 @@ fn check(kernel: Kernel, tolerance: impl Fn(usize) -> f32) {
             }
         }
     }
+}
+
+#[test]
+fn rows_that_lie_apart_are_read_where_they_lie() {
+    let (m, n, k, stride) = (29, 35, 70, 99);
+    let (a, b) = (numbers(1, (m - 1) * stride + k), numbers(2, k * n));
+    let left = Matrix::strided(&a, m, k, stride);
+    let together: Vec<f32> = (0..m)
+        .flat_map(|row| &a[row * stride..][..k])
+        .copied()
+        .collect();
+    let right = Matrix::new(&b, k, n);
+    assert_eq!(
+        matmul(Precision::F32, left, right, Start::Zero),
+        matmul(
+            Precision::F32,
+            Matrix::new(&together, m, k),
+            right,
+            Start::Zero
+        )
+    );
 }
 
 /// A sum of k products below 1 rounds at most k + 1 times by half a unit of its size, k.

@@ -422,13 +422,14 @@ unsafe fn store_part_avx2(tile: &Tile, sums: &[[__m256; 2]; AVX2_ROWS]) {
     for (row, sums) in block.iter().enumerate().take(tile.rows) {
         // SAFETY: the tile's rows and columns lie within `out`, and within the bias if any.
         unsafe {
-            let out = std::slice::from_raw_parts_mut(tile.out.add(row * tile.stride), tile.columns);
-            for (column, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
-                *out = match (tile.add, tile.bias.is_null()) {
-                    (true, _) => *out + sum,
-                    (false, true) => *sum,
-                    (false, false) => *tile.bias.add(column) + sum,
+            let out = tile.out.add(row * tile.stride);
+            for (column, sum) in sums.iter().enumerate().take(tile.columns) {
+                let start = match (tile.add, tile.bias.is_null()) {
+                    (true, _) => *out.add(column),
+                    (false, true) => 0.0,
+                    (false, false) => *tile.bias.add(column),
                 };
+                out.add(column).write(start + sum);
             }
         }
     }
