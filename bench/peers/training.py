@@ -21,7 +21,7 @@ PRESETS = {
     "mini": dict(
         vocab_size=16000,
         hidden_size=256,
-        num_hidden_layers=6,
+        num_hidden_layers=3,
         num_attention_heads=4,
         intermediate_size=1024,
     ),
