@@ -9,13 +9,15 @@ anywhere in the repository.
 The text is a chain in which each piece mostly decides the next, so that there is something to
 learn; 15% of the positions are masked, and half of the pairs are swapped. Both sides run the same
 batches from the same initial weights with AdamW at a constant rate. Floating-point sums in
-another order send two runs slowly apart, so the yardstick is the noise of training itself: the
-spread of PyTorch's own curves over initial weights of other seeds. All curves are smoothed over 20
-steps. Fails unless the largest distance between ours and PyTorch's is below half of the smallest
-standard deviation between seeds after the first 50 steps.
+another order send two runs slowly apart, so the yardstick is the noise of training itself:
+PyTorch's own curves from initial weights of other seeds. All curves are smoothed over 20 steps. By
+the largest distance at any step, ours must lie nearer to PyTorch's curve of the same weights than
+any two of PyTorch's curves lie to each other; and over the first 20 steps, not smoothed, it must
+lie within 1e-4, before rounding has had time to grow.
 """
 
 import argparse
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -68,6 +70,7 @@ def fresh(seed):
         max_position_embeddings=LENGTH,
         hidden_dropout_prob=0.0,
         attention_probs_dropout_prob=0.0,
+        classifier_dropout_prob=0.0,
         initializer_range=0.05,
     )
     return AlbertForPreTraining(config)
@@ -122,15 +125,17 @@ def main():
     reference = theirs(model, data)
     others = [smoothed(theirs(fresh(seed), data)) for seed in range(1, args.seeds + 1)]
     curves = torch.stack([smoothed(reference), *others])
-    noise = float(curves.std(0)[50:].min())
     apart = (smoothed(ours) - curves[0]).abs()
     first = max(abs(a - b) for a, b in zip(ours[:20], reference[:20]))
+    pairs = [(a - b).abs() for a, b in itertools.combinations(curves, 2)]
+    nearest = min(float(pair.max()) for pair in pairs)
+    usual = float(torch.stack(pairs).mean())
     print(f"loss at step 1 / {args.steps}: {reference[0]:.4f} / {curves[0][-1]:.4f}")
-    print(f"largest distance, steps 1 to 20, not smoothed: {first:.2e}")
-    print(f"largest distance between ours and PyTorch's, smoothed: {float(apart.max()):.2e}")
-    print(f"smallest standard deviation between {args.seeds + 1} seeds: {noise:.2e}")
-    if not float(apart.max()) < 0.5 * noise:
-        sys.exit("ours leaves PyTorch's curve by more than half of the noise between seeds")
+    print(f"distance of ours, steps 1 to 20, not smoothed: largest {first:.2e}")
+    print(f"distance of ours, smoothed: mean {float(apart.mean()):.2e}, largest {float(apart.max()):.2e}")
+    print(f"distance of two of {len(curves)} seeds: mean {usual:.2e}, smallest of the largest {nearest:.2e}")
+    if not (first < 1e-4 and float(apart.max()) < nearest):
+        sys.exit("ours leaves PyTorch's curve further than rounding and the seeds explain")
 
 
 if __name__ == "__main__":
