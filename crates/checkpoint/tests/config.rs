@@ -392,7 +392,12 @@ fn presets_have_the_published_sizes() {
     let mini = AlbertConfig::preset("mini").unwrap();
     assert!(mini.parameter_count() < 6_000_000);
     assert_eq!(
-        (mini.vocab_size, mini.hidden_size, mini.head_dim(), mini.num_hidden_layers),
+        (
+            mini.vocab_size,
+            mini.hidden_size,
+            mini.head_dim(),
+            mini.num_hidden_layers
+        ),
         (16_000, 256, 64, 3)
     );
 

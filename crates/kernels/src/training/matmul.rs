@@ -1,9 +1,9 @@
 //! Matrix products for learning: either side may be transposed, and nothing is known ahead.
 //!
-//! The usual scheme (Goto and van de Geijn 2008): depth is cut at multiples of `DEPTH`, and of one
-//! such pass after the other both sides are copied into panels that the inner kernel reads in
-//! order, then tiles of the result are computed in parallel. Passes are added up in order, so that
-//! no result depends on the tiles or on the number of threads.
+//! The usual scheme (Goto and van de Geijn 2008): both sides are copied into panels that the
+//! inner kernel reads in order, then tiles of the result are computed in parallel. Depth is cut
+//! at multiples of `DEPTH` and added up in order, so that no result depends on the tiles or on
+//! the number of threads.
 //!
 //! Panels are made of 32-bit units along the depth: one f32, or two bf16 where the processor
 //! multiplies pairs of them into f32 sums. That doubles the rate; the sums stay f32.
@@ -332,13 +332,13 @@ fn run(
     };
     let left_packed = match left_layout {
         LeftLayout::Source(_) => 0,
-        _ => left_panels * left_panel,
+        _ => passes * left_panels * left_panel,
     };
     let (mut left, mut right) = SCRATCH.take();
     grow(&mut left, left_packed);
-    grow(&mut right, right_panels * right_panel);
+    grow(&mut right, passes * right_panels * right_panel);
     let left_used = &mut aligned(&mut left)[..left_packed];
-    let right_used = &mut aligned(&mut right)[..right_panels * right_panel];
+    let right_used = &mut aligned(&mut right)[..passes * right_panels * right_panel];
 
     let pack = |matrix: Matrix<'_>, side: Side, pass: usize, panel: usize, out: &mut [u32]| {
         let from = pass * DEPTH * kernel.unit;
@@ -370,37 +370,42 @@ fn run(
         unsafe { pack(packed) };
     };
     let pack_side =
-        |matrix: Matrix<'_>, side: Side, pass: usize, panel: usize, used: &mut [u32]| {
+        |matrix: Matrix<'_>, side: Side, panel: usize, panels: usize, used: &mut [u32]| {
+            if used.is_empty() {
+                return;
+            }
             let count = kernel.panels_together;
             if parallel {
-                let some = used.par_chunks_mut(count * panel).enumerate();
-                some.for_each(|(i, out)| pack(matrix, side, pass, i * count, out));
+                let all = used.par_chunks_mut(panels * panel).enumerate();
+                all.for_each(|(pass, used)| {
+                    let some = used.par_chunks_mut(count * panel).enumerate();
+                    some.for_each(|(i, out)| pack(matrix, side, pass, i * count, out));
+                });
             } else {
-                for (i, out) in used.chunks_mut(count * panel).enumerate() {
-                    pack(matrix, side, pass, i * count, out);
+                for (pass, used) in used.chunks_mut(panels * panel).enumerate() {
+                    for (i, out) in used.chunks_mut(count * panel).enumerate() {
+                        pack(matrix, side, pass, i * count, out);
+                    }
                 }
             }
         };
+    pack_side(b, Side::Right, right_panel, right_panels, right_used);
+    pack_side(a, Side::Left, left_panel, left_panels, left_used);
     let (tile_rows, tile_columns) = match parallel {
         true => tiling(left_panels, right_panels),
         false => (left_panels, right_panels),
     };
     let across = right_panels.div_ceil(tile_columns.max(1));
     let tiles = left_panels.div_ceil(tile_rows.max(1)) * across;
+    let (left_used, right_used) = (&*left_used, &*right_used);
     let stride = out.stride;
-    // One stretch of the depth after the other, so that what is packed stays in a second-level
-    // cache until it is used.
-    for pass in 0..passes {
-        pack_side(b, Side::Right, pass, right_panel, right_used);
-        pack_side(a, Side::Left, pass, left_panel, left_used);
-        let (left_used, right_used) = (&*left_used, &*right_used);
-        let depth = DEPTH.min(units - pass * DEPTH);
-        let compute = |tile: usize| {
-            let (first_left, first_right) =
-                (tile / across * tile_rows, tile % across * tile_columns);
-            let lefts = first_left..(first_left + tile_rows).min(left_panels);
+    let compute = |tile: usize| {
+        let (first_left, first_right) = (tile / across * tile_rows, tile % across * tile_columns);
+        let lefts = first_left..(first_left + tile_rows).min(left_panels);
+        for pass in 0..passes {
+            let depth = DEPTH.min(units - pass * DEPTH);
             for j in first_right..(first_right + tile_columns).min(right_panels) {
-                let right = &right_used[j * right_panel..];
+                let right = &right_used[(pass * right_panels + j) * right_panel..];
                 // While this panel meets the left ones, each fetches its share of the next.
                 let next = right[right_panel.min(right.len() - right_panel)..].as_ptr();
                 let ahead_step = (size_of::<u32>() * right_panel).div_ceil(lefts.len() * depth);
@@ -418,7 +423,7 @@ fn run(
                             // SAFETY: `Matrix` holds the row, and the depth from here on.
                             unsafe { a.data.as_ptr().add(at).cast() }
                         }
-                        _ => left_used[i * left_panel..].as_ptr(),
+                        _ => left_used[(pass * left_panels + i) * left_panel..].as_ptr(),
                     };
                     let tile = Tile {
                         depth,
@@ -439,12 +444,12 @@ fn run(
                     unsafe { (kernel.tile)(&tile) };
                 }
             }
-        };
-        if parallel {
-            (0..tiles).into_par_iter().for_each(compute);
-        } else {
-            (0..tiles).for_each(compute);
         }
+    };
+    if parallel {
+        (0..tiles).into_par_iter().for_each(compute);
+    } else {
+        (0..tiles).for_each(compute);
     }
     SCRATCH.set((left, right));
 }
