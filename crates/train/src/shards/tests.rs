@@ -61,7 +61,7 @@ impl Home {
 
     fn open(&self, output: &str) -> Result<Shards> {
         let tokenizer = tokenizer_checksum(&self.path("tokenizer.json"))?;
-        let pieces = Tokenizer::from_file(&self.path("tokenizer.json"))?.vocab_size();
+        let pieces = Tokenizer::from_file(self.path("tokenizer.json"))?.vocab_size();
         Shards::open(&self.path(output), (tokenizer, pieces), 2)
     }
 
