@@ -18,6 +18,7 @@ lie within 1e-4, before rounding has had time to grow.
 
 import argparse
 import itertools
+import os
 import subprocess
 import sys
 import tempfile
@@ -116,9 +117,13 @@ def main():
         model = fresh(0)
         model.save_pretrained(folder)
         save_file(data, Path(folder) / "batches.safetensors")
-        command = ["cargo", "run", "--release", "--quiet", "-p", "albert-train", "--example"]
-        command += ["curve", "--", folder, f"{folder}/batches.safetensors", str(RATE)]
-        done = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
+        # The whole workspace, or Burn is built once more with other features.
+        build = ["cargo", "build", "--release", "--quiet", "--workspace", "--example", "curve"]
+        subprocess.run(build, cwd=REPO, check=True)
+        target = Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target"))
+        command = [target / "release" / "examples" / "curve", folder]
+        command += [f"{folder}/batches.safetensors", str(RATE)]
+        done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             sys.exit(done.stderr)
         ours = [float(line) for line in done.stdout.split()]

@@ -176,17 +176,12 @@ impl<'s> Pass<'s> {
     /// If `batch` is not below [`Pass::batches`].
     pub fn batch(&mut self, batch: u64) -> HostBatch {
         let number = batch as usize / WINDOW;
-        if self
-            .window
-            .as_ref()
-            .is_none_or(|(sorted, _)| *sorted != number)
-        {
-            self.window = Some((number, self.sort_window(number)));
-        }
-        let groups = match &self.window {
-            Some((_, batches)) => &batches[batch as usize % WINDOW],
-            None => unreachable!("the window was sorted above"),
+        let window = match self.window.take() {
+            Some(sorted) if sorted.0 == number => sorted,
+            _ => (number, self.sort_window(number)),
         };
+        let (_, batches) = self.window.insert(window);
+        let groups = &batches[batch as usize % WINDOW];
         let rows: Vec<(MaskedRow, i32)> = groups
             .iter()
             .map(|group| example(self.source, self.pass, group))
