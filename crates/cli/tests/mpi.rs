@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::{albert, names, root, text};
 use serde_json::Value;
 
-/// How far losses of the same run may part, relative to themselves: `crates/train/tests/together.rs`
+/// How far losses of the same run may part, relative to themselves: `crates/train/tests/pretrain/together.rs`
 /// has the reasons.
 const ROUNDING: f64 = 2e-6;
 

@@ -1,17 +1,17 @@
 //! Several processes that train one model, here as threads: they make the run of one process,
 //! stop and resume in any number, and fail together.
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use albert_model::Cpu;
-use albert_text::{UnigramOptions, train_unigram};
 use albert_train::{
-    Alone, DevScores, Error, Outcome, Peers, PretrainOptions, Progress, Recipe, StepReport,
+    Alone, DevScores, Error, Outcome, Peers, PretrainOptions, Progress, StepReport,
     pretrain_together,
 };
+
+use crate::common::Home;
 
 /// Where threads meet to exchange what each gives.
 struct Room {
@@ -100,52 +100,6 @@ impl Peers for Thread<'_> {
     fn first_failure(&self, failed: bool) -> Result<Option<usize>, Error> {
         let all = self.exchange(vec![failed.into()])?;
         Ok(all.iter().position(|given| given[0] == 1))
-    }
-}
-
-/// A folder with a corpus of simple sentences and a tokenizer learned from it.
-struct Home(tempfile::TempDir);
-
-impl Home {
-    fn new() -> Home {
-        let home = Home(tempfile::tempdir().expect("a temporary folder"));
-        let animals = ["cat", "dog", "bird", "horse", "fish", "mouse", "cow"];
-        let places = ["house", "garden", "river", "field", "road"];
-        let story = |i: usize| {
-            let (animal, place) = (animals[i % 7], places[i % 5]);
-            format!(
-                "One day the {animal} went to the {place}. At the {place} it met a {}. \
-                 Then they went home. In the end the {animal} was happy.",
-                animals[(i * 3 + 1) % 7]
-            )
-        };
-        let text: Vec<String> = (0..200).map(story).collect();
-        std::fs::write(home.path("corpus.txt"), text.join("\n\n")).expect("a corpus");
-        let options = UnigramOptions {
-            vocab_size: 56,
-            ..UnigramOptions::default()
-        };
-        let tokenizer =
-            train_unigram(text.into_iter(), &options, &mut |_| {}).expect("a tokenizer");
-        tokenizer.save(home.0.path()).expect("a saved tokenizer");
-        home
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    fn options(&self, output: &str, recipe: &str) -> PretrainOptions {
-        let tokenizer = self.path("tokenizer.json");
-        let text = format!("tokenizer = {tokenizer:?}\n{recipe}");
-        PretrainOptions {
-            recipe: Recipe::parse(&text).expect("a recipe"),
-            corpus: vec![self.path("corpus.txt")],
-            output: self.path(output),
-            resume: false,
-            cache: None,
-            threads: Some(1),
-        }
     }
 }
 

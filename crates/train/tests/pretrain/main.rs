@@ -1,0 +1,8 @@
+//! Whole runs on small text: they learn, resume to the bit, refuse what does not fit, and make the same
+//! model in one process or in several.
+
+mod common;
+mod learn;
+mod refusals;
+mod resume;
+mod together;
