@@ -197,6 +197,6 @@ impl<B: AlbertBackend> Albert<B> {
         let pooler = self.pooler.as_ref()?;
         let starts: Vec<i32> = starts.iter().map(|&start| start as i32).collect();
         let starts = Tensor::from_data(TensorData::from(starts.as_slice()), &x.device());
-        Some(pooler.forward(x.clone().select(0, starts)).tanh())
+        Some(pooler.forward(B::pick(x.clone(), starts)).tanh())
     }
 }

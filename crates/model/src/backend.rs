@@ -5,13 +5,19 @@
 //! composed form stays as the definition, runs on all other devices, and is what the tests hold
 //! the kernels against.
 
+#[cfg(any(feature = "cuda", feature = "wgpu", test))]
+mod device;
 mod fused;
 mod plain;
+mod sums;
+#[cfg(test)]
+mod twins;
 
 use albert_checkpoint::Activation;
 pub use albert_kernels::training::matmul::Precision;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
+pub use sums::of_all as sum;
 
 use crate::dropout::Dropout;
 use crate::rows::{Rows, Selection};
@@ -33,6 +39,12 @@ pub trait AlbertBackend: Backend {
         precision: Precision,
     ) -> Tensor<Self, 2> {
         plain::dense(x, weight, bias, precision)
+    }
+
+    /// The rows `indices` of `table` `[rows, width]`, any of them any number of times:
+    /// `[indices, width]`.
+    fn pick(table: Tensor<Self, 2>, indices: Tensor<Self, 1, Int>) -> Tensor<Self, 2> {
+        plain::pick(table, indices)
     }
 
     /// The activation of each element.
@@ -99,13 +111,3 @@ pub trait AlbertBackend: Backend {
 pub trait TrainingBackend: AlbertBackend + AutodiffBackend<InnerBackend: AlbertBackend> {}
 
 impl<B: AlbertBackend + AutodiffBackend<InnerBackend: AlbertBackend>> TrainingBackend for B {}
-
-#[cfg(feature = "cuda")]
-impl AlbertBackend for burn::backend::Cuda {}
-#[cfg(feature = "cuda")]
-impl AlbertBackend for burn::backend::Autodiff<burn::backend::Cuda> {}
-
-#[cfg(feature = "wgpu")]
-impl AlbertBackend for burn::backend::Wgpu {}
-#[cfg(feature = "wgpu")]
-impl AlbertBackend for burn::backend::Autodiff<burn::backend::Wgpu> {}

@@ -116,11 +116,23 @@ impl<B: Backend> PretrainBatch<B> {
         })
     }
 
-    /// The rows without padding, and the masked positions among their tokens.
+    /// The rows as they are, with their padding, and the masked positions among their tokens.
     ///
     /// # Errors
     /// The shapes contradict each other.
-    pub(crate) fn unpadded(&self) -> Result<(InputBatch<B>, Tensor<B, 1, Int>)> {
+    pub(crate) fn padded(&self) -> Result<(InputBatch<B>, Tensor<B, 1, Int>)> {
+        self.checked_rows()?;
+        let [count, width] = self.ids.dims();
+        let batch = InputBatch {
+            ids: self.ids.clone().reshape([count * width]),
+            type_ids: self.type_ids.clone().reshape([count * width]),
+            rows: Rows::padded(&self.lengths, width)?,
+        };
+        Ok((batch, self.masked_positions.clone()))
+    }
+
+    /// The rows without padding, if they fit the tensors.
+    fn checked_rows(&self) -> Result<Rows> {
         let [count, width] = self.ids.dims();
         let rows = Rows::new(&self.lengths)?;
         let shapes = [
@@ -137,6 +149,16 @@ impl<B: Backend> PretrainBatch<B> {
             let message = format!("`{field}` does not fit {count} rows of up to {width} tokens");
             return Err(Error::Batch(message));
         }
+        Ok(rows)
+    }
+
+    /// The rows without padding, and the masked positions among their tokens.
+    ///
+    /// # Errors
+    /// The shapes contradict each other.
+    pub(crate) fn unpadded(&self) -> Result<(InputBatch<B>, Tensor<B, 1, Int>)> {
+        let rows = self.checked_rows()?;
+        let [count, width] = self.ids.dims();
         let ids = self.ids.clone().reshape([count * width]);
         let type_ids = self.type_ids.clone().reshape([count * width]);
         let positions = self.masked_positions.clone();

@@ -50,9 +50,9 @@ impl<B: AlbertBackend> Embeddings<B> {
     ) -> Tensor<B, 2> {
         let positions = TensorData::from(rows.positions().as_slice());
         let positions = Tensor::from_data(positions, &ids.device());
-        let sum = self.words.val().select(0, ids)
-            + self.positions.val().select(0, positions)
-            + self.types.val().select(0, type_ids);
+        let sum = B::pick(self.words.val(), ids)
+            + B::pick(self.positions.val(), positions)
+            + B::pick(self.types.val(), type_ids);
         let normed = self.norm.forward(sum, None);
         dropout::apply(
             normed,

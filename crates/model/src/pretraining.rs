@@ -136,7 +136,11 @@ impl<B: AlbertBackend> AlbertForPreTraining<B> {
         batch: &PretrainBatch<B>,
         key: Option<DropoutKey>,
     ) -> Result<PretrainOutput<B>> {
-        let (input, positions) = batch.unpadded()?;
+        // Other devices would lose more by gathering rows of unequal length than by padding.
+        let (input, positions) = match B::HOST {
+            true => batch.unpadded()?,
+            false => batch.padded()?,
+        };
         let whole = !B::HOST || (key.is_some() && self.albert.drops());
         let (output, positions) = if whole {
             (self.albert.forward(&input, key, false)?, positions)
@@ -153,7 +157,7 @@ impl<B: AlbertBackend> AlbertForPreTraining<B> {
             return Err(Error::UnknownParameter("albert.pooler.weight".into()));
         };
 
-        let masked = output.last_hidden_state.select(0, positions); // [masked, hidden]
+        let masked = B::pick(output.last_hidden_state, positions); // [masked, hidden]
         let masked_lm_logits = self.masked_lm.forward(masked, self.albert.words());
         let order_logits = self.order.forward(pooled);
         let masked_lm_loss =

@@ -7,8 +7,25 @@ use crate::batches::{BatchSource, HostBatch, Masks, Pass};
 use crate::error::Result;
 use crate::metrics::DevScores;
 
-/// A batch's arrays on a device.
-pub(crate) fn to_device<B: Backend>(batch: &HostBatch, device: &B::Device) -> PretrainBatch<B> {
+/// Rows are padded to a multiple of this many positions where padding stays: every further width
+/// has kernels of its own, which take seconds to compile.
+const WIDTHS: usize = 32;
+
+/// A batch's arrays on a device, for a model of `positions` positions.
+pub(crate) fn to_device<B: AlbertBackend>(
+    batch: &HostBatch,
+    positions: usize,
+    device: &B::Device,
+) -> PretrainBatch<B> {
+    let width = batch.len.next_multiple_of(WIDTHS).min(positions);
+    let widened;
+    let batch = match B::HOST || width <= batch.len {
+        true => batch,
+        false => {
+            widened = batch.widened(width);
+            &widened
+        }
+    };
     let flat = |values: &[i32]| -> Tensor<B, 1, Int> {
         Tensor::from_data(TensorData::from(values), device)
     };
@@ -55,6 +72,7 @@ impl DevSet {
         let mut source = source.clone();
         source.masks = Masks::Scoring;
         source.pairs.short_share = 0.0;
+        source.pairs.both_orders = false;
         source.rows = source.rows.min(examples);
         // Pass numbers of training count from 0 and never come near this one.
         let mut pass = Pass::new(&source, u64::MAX);
@@ -78,7 +96,7 @@ impl DevSet {
         let (mut masked, mut masked_right, mut masked_loss) = (0, 0, 0.0);
         let (mut pairs, mut pairs_right, mut order_loss) = (0, 0, 0.0);
         for host in &self.batches {
-            let batch = to_device::<B>(host, device);
+            let batch = to_device::<B>(host, model.config().max_position_embeddings, device);
             let output = model.forward(&batch, None)?;
             masked_right += count(right(output.masked_lm_logits, batch.masked_labels));
             pairs_right += count(right(output.order_logits, batch.order_labels));

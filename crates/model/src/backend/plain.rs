@@ -42,6 +42,10 @@ fn multiply<B: Backend, const D: usize>(
     }
 }
 
+pub(super) fn pick<B: Backend>(table: Tensor<B, 2>, indices: Tensor<B, 1, Int>) -> Tensor<B, 2> {
+    table.select(0, indices)
+}
+
 pub(super) fn activate<B: Backend>(x: Tensor<B, 2>, activation: Activation) -> Tensor<B, 2> {
     match activation {
         Activation::GeluNew => {
@@ -83,7 +87,7 @@ pub(super) fn project<B: Backend>(
     Tensor::cat(sides.collect(), 1)
 }
 
-/// Attention with the full matrix of scores, of rows padded to the longest.
+/// Attention with the full matrix of scores, of rows that are or get padded to the longest.
 pub(super) fn attend<B: Backend>(
     projected: Tensor<B, 2>,
     rows: &Rows,
@@ -95,13 +99,13 @@ pub(super) fn attend<B: Backend>(
     let (count, longest) = (rows.count(), rows.longest());
     let width = projected.dims()[1] / 3;
     let dim = width / heads;
-    let full = rows.are_full();
+    let (full, level) = (rows.are_full(), rows.are_level());
     let indices = |indices: Vec<i32>| -> Tensor<B, 1, Int> {
         Tensor::from_data(TensorData::from(indices.as_slice()), &device)
     };
 
     // Padding repeats the row's first token; its scores are masked and its outputs dropped.
-    let spread: Option<Tensor<B, 1, Int>> = (!full).then(|| {
+    let spread: Option<Tensor<B, 1, Int>> = (!level).then(|| {
         let lengths = rows.lengths().iter().zip(rows.starts());
         let of_row = |(&length, &start): (&usize, &usize)| {
             (0..longest).map(move |j| (start + if j < length { j } else { 0 }) as i32)
@@ -111,7 +115,7 @@ pub(super) fn attend<B: Backend>(
     let split = |side: usize| -> Tensor<B, 4> {
         let x = projected.clone().narrow(1, side * width, width);
         let padded = match &spread {
-            Some(spread) => x.select(0, spread.clone()),
+            Some(spread) => pick(x, spread.clone()),
             None => x,
         };
         // [rows, len, heads, dim] -> [rows, heads, len, dim]
@@ -123,12 +127,7 @@ pub(super) fn attend<B: Backend>(
     let scores = if full {
         scores
     } else {
-        let lengths = rows.lengths().iter();
-        let mask = lengths.flat_map(|&length| {
-            (0..longest).map(move |j| if j < length { 0.0 } else { PADDING_SCORE })
-        });
-        let mask = TensorData::new(mask.collect::<Vec<f32>>(), [count, 1, 1, longest]);
-        scores + Tensor::from_data(mask, &device)
+        scores + padding_scores(rows, &device)
     };
     let mut probabilities = burn_activation::softmax(scores, 3);
     if let Some(dropout) = dropout {
@@ -138,11 +137,23 @@ pub(super) fn attend<B: Backend>(
     }
     let context = multiply(probabilities, split(2), precision); // [rows, heads, len, dim]
     let context = context.swap_dims(1, 2).reshape([count * longest, width]);
-    if full {
+    if level {
         context
     } else {
-        context.select(0, indices(rows.padded_indices(longest)))
+        pick(context, indices(rows.padded_indices(longest)))
     }
+}
+
+/// What is added to the scores of each row's keys, `[rows, 1, 1, longest]`: nothing, and much less than
+/// nothing for padding.
+pub(super) fn padding_scores<B: Backend>(rows: &Rows, device: &B::Device) -> Tensor<B, 4> {
+    let (count, longest) = (rows.count(), rows.longest());
+    let lengths = rows.lengths().iter();
+    let scores = lengths.flat_map(|&length| {
+        (0..longest).map(move |j| if j < length { 0.0 } else { PADDING_SCORE })
+    });
+    let scores = TensorData::new(scores.collect::<Vec<f32>>(), [count, 1, 1, longest]);
+    Tensor::from_data(scores, device)
 }
 
 /// Attention of all tokens, those selected kept.
