@@ -36,8 +36,7 @@ pub enum Precision {
     /// As they are.
     #[default]
     F32,
-    /// Rounded to bf16 where the processor has instructions for it (AVX512-BF16), else as they
-    /// are.
+    /// Rounded to bf16 where the processor is faster so (AVX512-BF16 on AMD), else as they are.
     Bf16,
 }
 
