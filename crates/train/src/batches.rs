@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
-use crate::examples::{Group, PairRules, SPECIALS, pair, plan};
+use crate::examples::{Group, Pair, PairRules, SPECIALS, pair, plan};
 use crate::masking::{MaskRules, MaskedRow, mask_pair, mask_pair_for_scoring};
 use crate::random::{Purpose, Random, stream};
 use crate::vocabulary::Vocabulary;
@@ -110,6 +110,23 @@ impl HostBatch {
         batch
     }
 
+    /// The same rows with padding up to `width` positions, at least [`HostBatch::len`].
+    pub fn widened(&self, width: usize) -> HostBatch {
+        let widened = |values: &[i32]| -> Vec<i32> {
+            let padding = |row: &[i32]| [row, &vec![0; width - self.len]].concat();
+            values.chunks(self.len).flat_map(padding).collect()
+        };
+        let len = self.len as i32;
+        let moved = |&place: &i32| place / len * width as i32 + place % len;
+        HostBatch {
+            len: width,
+            ids: widened(&self.ids),
+            type_ids: widened(&self.type_ids),
+            masked_positions: self.masked_positions.iter().map(moved).collect(),
+            ..self.clone()
+        }
+    }
+
     /// The number of positions that are no padding.
     pub fn tokens(&self) -> usize {
         self.lengths.iter().sum()
@@ -149,6 +166,11 @@ impl<'s> Pass<'s> {
         }
     }
 
+    /// How many groups make a batch: fewer than its rows where each becomes two of them.
+    fn groups_a_batch(&self) -> usize {
+        (self.source.rows / self.source.pairs.rows()).max(1)
+    }
+
     /// Keeps no more than `examples` of the examples.
     pub fn truncate(&mut self, examples: usize) {
         self.groups.truncate(examples);
@@ -162,7 +184,7 @@ impl<'s> Pass<'s> {
 
     /// The number of batches.
     pub fn batches(&self) -> u64 {
-        let full = self.groups.len() / self.source.rows;
+        let full = self.groups.len() / self.groups_a_batch();
         (if full == 0 {
             usize::from(!self.groups.is_empty())
         } else {
@@ -182,13 +204,13 @@ impl<'s> Pass<'s> {
         };
         let (_, batches) = self.window.insert(window);
         let groups = &batches[batch as usize % WINDOW];
-        let rows: Vec<(MaskedRow, i32)> = groups
+        let rows = groups
             .iter()
-            .map(|group| example(self.source, self.pass, group))
-            .collect();
-        let (rows, order_labels): (Vec<_>, Vec<_>) = rows.into_iter().unzip();
+            .flat_map(|group| examples(self.source, self.pass, group));
+        let (rows, order_labels): (Vec<_>, Vec<_>) = rows.unzip();
+        let of_group = |group: &Group| vec![group.sentence; self.source.pairs.rows()];
         HostBatch {
-            examples: groups.iter().map(|group| group.sentence).collect(),
+            examples: groups.iter().flat_map(of_group).collect(),
             position: Position {
                 pass: self.pass,
                 batch,
@@ -198,7 +220,7 @@ impl<'s> Pass<'s> {
     }
 
     fn sort_window(&self, number: usize) -> Vec<Vec<Group>> {
-        let rows = self.source.rows;
+        let rows = self.groups_a_batch();
         let from = number * WINDOW * rows;
         let usable = self.batches() as usize * rows;
         let to = (from + WINDOW * rows).min(usable).min(self.groups.len());
@@ -216,16 +238,25 @@ impl<'s> Pass<'s> {
     }
 }
 
-fn example(source: &BatchSource, pass: u64, group: &Group) -> (MaskedRow, i32) {
+/// The rows that a group becomes, each with its order label.
+fn examples(source: &BatchSource, pass: u64, group: &Group) -> Vec<(MaskedRow, i32)> {
     let mut random = stream(source.seed, Purpose::Example, pass, group.sentence.into());
     let pair = pair(&source.corpus, &source.vocabulary, group, &mut random);
-    let (a, b, vocabulary) = (&pair.a, &pair.b, &source.vocabulary);
-    let row = match &source.masks {
-        Masks::Training(rules) => mask_pair(a, b, vocabulary, rules, &mut random),
-        Masks::Scoring => mask_pair_for_scoring(a, b, vocabulary, &mut random),
+    let turned = source.pairs.both_orders.then(|| pair.clone().turned());
+    let mut row = |pair: Pair| {
+        let (a, b, vocabulary) = (&pair.a, &pair.b, &source.vocabulary);
+        let row = match &source.masks {
+            Masks::Training(rules) => mask_pair(a, b, vocabulary, rules, &mut random),
+            Masks::Scoring => mask_pair_for_scoring(a, b, vocabulary, &mut random),
+        };
+        debug_assert!(row.ids.len() <= source.pairs.length.max(SPECIALS + 1));
+        (row, i32::from(pair.swapped))
     };
-    debug_assert!(row.ids.len() <= source.pairs.length.max(SPECIALS + 1));
-    (row, i32::from(pair.swapped))
+    [Some(pair), turned]
+        .into_iter()
+        .flatten()
+        .map(&mut row)
+        .collect()
 }
 
 /// The batches from a position on, pass after pass without end, prepared by a thread of their own
@@ -302,6 +333,7 @@ mod tests {
             pairs: PairRules {
                 length: 64,
                 short_share: 0.1,
+                both_orders: false,
             },
             masks: Masks::Training(MaskRules {
                 share: 0.15,
@@ -339,6 +371,44 @@ mod tests {
             tokens as f64 > 0.93 * positions as f64,
             "{tokens} of {positions}"
         );
+    }
+
+    #[test]
+    fn both_orders_of_a_pair_stand_in_one_batch() {
+        let mut source = source(8);
+        source.pairs.both_orders = true;
+        let mut pass = Pass::new(&source, 0);
+        let mut seen = Vec::new();
+        for batch in 0..pass.batches() {
+            let batch = pass.batch(batch);
+            assert_eq!((batch.rows, batch.examples.len()), (8, 8));
+            for (examples, labels) in batch.examples.chunks(2).zip(batch.order_labels.chunks(2)) {
+                assert_eq!(examples[0], examples[1]);
+                assert_eq!(labels[0] + labels[1], 1);
+                seen.push(examples[0]);
+            }
+            for lengths in batch.lengths.chunks(2) {
+                assert_eq!(lengths[0], lengths[1]);
+            }
+        }
+        assert_eq!(seen.len(), pass.examples() / 4 * 4);
+    }
+
+    #[test]
+    fn a_widened_batch_holds_the_same_rows() {
+        let source = source(8);
+        let batch = Pass::new(&source, 0).batch(0);
+        let wide = batch.widened(batch.len + 5);
+        assert_eq!((wide.len, wide.ids.len()), (batch.len + 5, 8 * wide.len));
+        assert_eq!(wide.tokens(), batch.tokens());
+        for (narrow, wide) in batch.ids.chunks(batch.len).zip(wide.ids.chunks(wide.len)) {
+            assert_eq!(narrow, &wide[..batch.len]);
+        }
+        let masked = |batch: &HostBatch| -> Vec<i32> {
+            let places = batch.masked_positions.iter();
+            places.map(|&place| batch.ids[place as usize]).collect()
+        };
+        assert_eq!(masked(&wide), masked(&batch));
     }
 
     #[test]

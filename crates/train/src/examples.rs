@@ -28,6 +28,15 @@ pub struct PairRules {
     pub length: usize,
     /// The share of pairs that are made shorter, to a length drawn at random.
     pub short_share: f64,
+    /// Whether every pair is shown in both orders, in two rows that follow each other.
+    pub both_orders: bool,
+}
+
+impl PairRules {
+    /// The rows that a group becomes.
+    pub fn rows(&self) -> usize {
+        1 + usize::from(self.both_orders)
+    }
 }
 
 /// The special pieces of a pair.
@@ -215,6 +224,18 @@ pub fn pair(
     let swapped = random.coin();
     let (a, b) = if swapped { (b, a) } else { (a, b) };
     Pair { a, b, swapped, cut }
+}
+
+impl Pair {
+    /// The same segments in the other order.
+    pub fn turned(self) -> Pair {
+        Pair {
+            a: self.b,
+            b: self.a,
+            swapped: !self.swapped,
+            cut: self.cut,
+        }
+    }
 }
 
 /// Divides `target` between two lengths by their proportion, the same whichever comes first.

@@ -8,6 +8,7 @@ use crate::vocabulary::tests::toy;
 const RULES: PairRules = PairRules {
     length: 64,
     short_share: 0.1,
+    both_orders: false,
 };
 
 /// Documents of sentences with lengths as uneven as in real text: headings, common sentences,

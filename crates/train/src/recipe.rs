@@ -214,6 +214,13 @@ pub struct Stage {
     /// layer by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<usize>,
+    /// Show every pair in both orders, in two rows of the same batch: what is said then cancels out of
+    /// the order's gradient, and what remains is which comes first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub both_orders: bool,
+    /// What the order's loss is multiplied by before it is added to that of the masked words.
+    #[serde(default = "unweighted", skip_serializing_if = "is_unweighted")]
+    pub order_weight: f64,
     /// Optimiser steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<u64>,
@@ -231,6 +238,14 @@ impl Stage {
     pub fn rows(&self) -> u64 {
         self.batch as u64 * self.accumulation as u64
     }
+}
+
+fn unweighted() -> f64 {
+    1.0
+}
+
+fn is_unweighted(weight: &f64) -> bool {
+    *weight == 1.0
 }
 
 fn one() -> usize {

@@ -284,14 +284,16 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
         let Some(share) = Share::new(host, self.peers) else {
             return Ok(());
         };
-        let batch = to_device::<B>(&share.batch, &self.device);
+        let positions = model.config().max_position_embeddings;
+        let batch = to_device::<B>(&share.batch, positions, &self.device);
         let key = DropoutKey {
             // The places in a share are counted from its first row: other masks in each process.
             seed: self.sources.recipe.seed ^ (self.peers.rank() as u64).rotate_right(16),
             step: forward_pass,
         };
         let output = model.forward(&batch, Some(key))?;
-        gradients.add(model, share.loss(&output).backward());
+        let order_weight = self.sources.recipe.stage[self.info.stage].order_weight;
+        gradients.add(model, share.loss(&output, order_weight).backward());
         let measured = Measured {
             masked_lm_loss: output.masked_lm_loss.inner(),
             order_loss: output.order_loss.inner(),

@@ -46,13 +46,17 @@ impl<'b> Share<'b> {
         })
     }
 
-    /// What this process minimises, `[1]`.
-    pub(crate) fn loss<B: TrainingBackend>(&self, output: &PretrainOutput<B>) -> Tensor<B, 1> {
+    /// What this process minimises, `[1]`, where the order's loss weighs so much.
+    pub(crate) fn loss<B: TrainingBackend>(
+        &self,
+        output: &PretrainOutput<B>,
+        order_weight: f64,
+    ) -> Tensor<B, 1> {
         match &self.batch {
-            Cow::Borrowed(_) => output.loss.clone(),
-            Cow::Owned(_) => {
+            Cow::Borrowed(_) if order_weight == 1.0 => output.loss.clone(),
+            _ => {
                 let masked_lm = output.masked_lm_loss.clone() * self.of_masked;
-                masked_lm + output.order_loss.clone() * self.of_rows
+                masked_lm + output.order_loss.clone() * (self.of_rows * order_weight)
             }
         }
     }

@@ -163,7 +163,12 @@ pub(crate) struct Sources {
 impl Sources {
     /// The batches of a stage.
     pub(crate) fn training(&self, stage: usize) -> BatchSource {
-        let Stage { length, batch, .. } = self.recipe.stage[stage];
+        let Stage {
+            length,
+            batch,
+            both_orders,
+            ..
+        } = self.recipe.stage[stage];
         BatchSource {
             corpus: self.text.corpus.clone(),
             documents: self.text.documents.clone(),
@@ -171,6 +176,7 @@ impl Sources {
             pairs: PairRules {
                 length,
                 short_share: self.recipe.data.short_share,
+                both_orders,
             },
             masks: Masks::Training(self.recipe.masking.rules()),
             rows: batch,

@@ -103,6 +103,7 @@ fn training_pairs_leak_no_order() {
             let rules = PairRules {
                 length,
                 short_share: 0.1,
+                both_orders: false,
             };
             let (mut pairs, mut cut, mut used) = (Vec::new(), 0, 0);
             let groups = plan(&corpus, &documents, &vocabulary, &rules, 1, 0);

@@ -121,6 +121,17 @@ impl Recipe {
                     return Err(Error::field(field(name), "must be at least 1"));
                 }
             }
+            if stage.both_orders && !stage.batch.is_multiple_of(2) {
+                let message = format!(
+                    "must be even where `both_orders` puts pairs in two rows, not {}",
+                    stage.batch
+                );
+                return Err(Error::field(field("batch"), message));
+            }
+            if !(stage.order_weight >= 0.0 && stage.order_weight.is_finite()) {
+                let message = format!("must be at least 0, not {}", stage.order_weight);
+                return Err(Error::field(field("order_weight"), message));
+            }
             let most = i32::MAX as usize / stage.length;
             if stage.batch > most {
                 let message = format!(

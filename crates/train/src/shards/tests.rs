@@ -118,6 +118,7 @@ fn source(corpus: Corpus, tokenizer: &Tokenizer) -> BatchSource {
         pairs: PairRules {
             length: 64,
             short_share: 0.1,
+            both_orders: false,
         },
         masks: Masks::Training(MaskRules {
             share: 0.15,

@@ -2,6 +2,8 @@
 //! model in one process or in several.
 
 mod common;
+#[cfg(any(feature = "cuda", feature = "wgpu"))]
+mod device;
 mod learn;
 mod refusals;
 mod resume;
