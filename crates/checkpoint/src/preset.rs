@@ -44,7 +44,7 @@ impl AlbertConfig {
             "large" => (24, 1024, 16),
             "xlarge" => (24, 2048, 16),
             "xxlarge" => (12, 4096, 64),
-            "mini" => (3, 256, 4),
+            "mini" => (4, 384, 6),
             "tiny" => (3, 32, 4),
             _ => return None,
         };

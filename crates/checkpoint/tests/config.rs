@@ -398,7 +398,7 @@ fn presets_have_the_published_sizes() {
             mini.head_dim(),
             mini.num_hidden_layers
         ),
-        (16_000, 256, 64, 3)
+        (16_000, 384, 64, 4)
     );
 
     for name in PRESETS {
