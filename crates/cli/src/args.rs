@@ -345,7 +345,7 @@ pub struct BenchTrainArgs {
     /// Steps to time
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
     pub steps: u32,
-    /// Arithmetic of matrix products; bf16 only where the processor has instructions for it
+    /// Arithmetic of matrix products; bf16 only where the device is faster so
     #[arg(long, value_enum, default_value_t = TrainPrecision::F32)]
     pub precision: TrainPrecision,
     /// Where to train: cpu; cuda:N or wgpu in a program built with the cargo feature of that name
@@ -426,8 +426,8 @@ pub struct PretrainArgs {
     /// A spiece.model, a tokenizer.json or a folder with either, instead of the recipe's
     #[arg(long, value_name = "FILE|DIR")]
     pub tokenizer: Option<PathBuf>,
-    /// Arithmetic of matrix products, instead of the recipe's; bf16 only where the processor has
-    /// instructions for it
+    /// Arithmetic of matrix products, instead of the recipe's; bf16 only where the device is
+    /// faster so
     #[arg(long, value_enum)]
     pub precision: Option<TrainPrecision>,
     /// The folder to write; must be new or empty unless --resume

@@ -17,7 +17,7 @@ use albert_checkpoint::Activation;
 pub use albert_kernels::training::matmul::Precision;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::{Int, Tensor};
-pub use sums::of_all as sum;
+pub use sums::of_all as sum_in_stretches;
 
 use crate::dropout::Dropout;
 use crate::rows::{Rows, Selection};

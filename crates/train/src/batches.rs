@@ -110,7 +110,8 @@ impl HostBatch {
         batch
     }
 
-    /// The same rows with padding up to `width` positions, at least [`HostBatch::len`].
+    /// The same rows with padding up to `width` positions, at least [`HostBatch::len`]. Which piece
+    /// stands there does not matter: no other position sees it.
     pub fn widened(&self, width: usize) -> HostBatch {
         let widened = |values: &[i32]| -> Vec<i32> {
             let padding = |row: &[i32]| [row, &vec![0; width - self.len]].concat();
@@ -168,7 +169,7 @@ impl<'s> Pass<'s> {
 
     /// How many groups make a batch: fewer than its rows where each becomes two of them.
     fn groups_a_batch(&self) -> usize {
-        (self.source.rows / self.source.pairs.rows()).max(1)
+        (self.source.rows / self.source.pairs.rows_a_group()).max(1)
     }
 
     /// Keeps no more than `examples` of the examples.
@@ -206,9 +207,9 @@ impl<'s> Pass<'s> {
         let groups = &batches[batch as usize % WINDOW];
         let rows = groups
             .iter()
-            .flat_map(|group| examples(self.source, self.pass, group));
+            .flat_map(|group| rows_of(self.source, self.pass, group));
         let (rows, order_labels): (Vec<_>, Vec<_>) = rows.unzip();
-        let of_group = |group: &Group| vec![group.sentence; self.source.pairs.rows()];
+        let of_group = |group: &Group| vec![group.sentence; self.source.pairs.rows_a_group()];
         HostBatch {
             examples: groups.iter().flat_map(of_group).collect(),
             position: Position {
@@ -239,7 +240,7 @@ impl<'s> Pass<'s> {
 }
 
 /// The rows that a group becomes, each with its order label.
-fn examples(source: &BatchSource, pass: u64, group: &Group) -> Vec<(MaskedRow, i32)> {
+fn rows_of(source: &BatchSource, pass: u64, group: &Group) -> Vec<(MaskedRow, i32)> {
     let mut random = stream(source.seed, Purpose::Example, pass, group.sentence.into());
     let pair = pair(&source.corpus, &source.vocabulary, group, &mut random);
     let turned = source.pairs.both_orders.then(|| pair.clone().turned());

@@ -34,7 +34,7 @@ pub struct PairRules {
 
 impl PairRules {
     /// The rows that a group becomes.
-    pub fn rows(&self) -> usize {
+    pub fn rows_a_group(&self) -> usize {
         1 + usize::from(self.both_orders)
     }
 }

@@ -36,7 +36,7 @@ pub struct Row {
     pub tokens_per_second: f64,
     /// The learning rate of the last step.
     pub rate: f64,
-    /// The loss of training: the sum of the next two.
+    /// The loss of training: the sum of the next two, without a stage's `order_weight`.
     pub loss: f64,
     /// Mean cross-entropy of a masked piece, in nats.
     pub masked_lm_loss: f64,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use albert_checkpoint::AlbertConfig;
+use albert_kernels::training::matmul::multiplies_bf16;
 use albert_model::{AlbertForPreTraining, NamedParameters, TrainingBackend};
 
 use crate::corpus::TokenisingReport;
@@ -341,9 +342,8 @@ fn arithmetic<B: TrainingBackend>(recipe: &Recipe, device: &B::Device) -> String
     if !B::HOST {
         return backend;
     }
-    // Only AVX512-BF16 multiplies pairs of bfloat16; elsewhere `precision` changes nothing.
-    let pairs = recipe.precision == Arithmetic::Bf16
-        && albert_kernels::detected_features().contains(&"avx512bf16");
+    // Where no pairs of bfloat16 are multiplied, `precision` changes nothing.
+    let pairs = recipe.precision == Arithmetic::Bf16 && multiplies_bf16();
     let products = if pairs { "bf16" } else { "f32" };
     format!(
         "{backend} on {} with {} and products of {products} numbers",

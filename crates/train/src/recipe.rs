@@ -214,11 +214,13 @@ pub struct Stage {
     /// layer by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<usize>,
-    /// Show every pair in both orders, in two rows of the same batch: what is said then cancels out of
-    /// the order's gradient, and what remains is which comes first.
+    /// Show every pair in both orders, in two rows of the same batch with masks of their own: most of
+    /// what is said is then the same on both sides of the order's loss, and what differs is which comes
+    /// first. The batch must be even.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub both_orders: bool,
-    /// What the order's loss is multiplied by before it is added to that of the masked words.
+    /// What the order's loss is multiplied by before it is added to that of the masked words. Reports and
+    /// the guard keep to the sum without weights, which stages have in common.
     #[serde(default = "unweighted", skip_serializing_if = "is_unweighted")]
     pub order_weight: f64,
     /// Optimiser steps.
@@ -352,14 +354,15 @@ pub struct ScheduleRecipe {
     pub decay: Decay,
 }
 
-/// How numbers enter matrix products; sums are 32 bits in both.
+/// How numbers enter matrix products; within a product sums are 32 bits in both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arithmetic {
     /// As they are.
     #[default]
     F32,
-    /// Rounded to bfloat16 where the device has instructions for it: about twice as fast there.
+    /// Rounded to bfloat16 where the device is faster so; on Intel's processors and those without
+    /// instructions for it as they are. On a graphics card products come out as bfloat16, too.
     Bf16,
 }
 

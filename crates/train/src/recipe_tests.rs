@@ -66,6 +66,21 @@ fn mistakes_are_named() {
         ("length = 32", "length = 4", "stage[0].length"),
         ("length = 32", "length = 65536", "stage[0].length"),
         ("batch = 4", "batch = 0", "stage[1].batch"),
+        (
+            "batch = 4",
+            "batch = 5\nboth_orders = true",
+            "stage[1].batch",
+        ),
+        (
+            "batch = 4",
+            "batch = 4\norder_weight = -1.0",
+            "stage[1].order_weight",
+        ),
+        (
+            "batch = 4",
+            "batch = 4\norder_weight = nan",
+            "stage[1].order_weight",
+        ),
         // 33,554,432 rows of 64 positions are 2^31, one more than an i32 counts.
         ("batch = 4", "batch = 33554432", "stage[1].batch"),
         (

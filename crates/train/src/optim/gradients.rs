@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use albert_kernels::training::optim::{scale, square_sum};
-use albert_model::{NamedParameters, TrainingBackend, parameter_id, sum};
+use albert_model::{NamedParameters, TrainingBackend, parameter_id, sum_in_stretches};
 use burn::module::{AutodiffModule, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorPrimitive};
 
@@ -83,7 +83,11 @@ impl<B: TrainingBackend> Gradients<B> {
     pub fn take_clipped_on_device(&mut self, limit: f64, loss: Flat<B>) -> (Self, Flat<B>) {
         let mut taken = std::mem::take(self);
         let passes = taken.passes.max(1) as f64;
-        let squares = taken.by_name.values().cloned().map(|g| sum(g.square()));
+        let squares = taken
+            .by_name
+            .values()
+            .cloned()
+            .map(|g| sum_in_stretches(g.square()));
         let norm = squares.fold(loss.zeros_like(), |sum, square| sum + square);
         let norm = norm.sqrt() / passes;
         let bad = (norm.clone() + loss).is_finite().bool_not();
@@ -106,7 +110,7 @@ impl<B: TrainingBackend> Gradients<B> {
             Ok(if B::HOST {
                 square_sum(&values::<B>(name, gradient.clone())?)
             } else {
-                let sum = gradient.clone().square().sum();
+                let sum = sum_in_stretches(gradient.clone().square());
                 sum.into_data().iter::<f64>().sum()
             })
         });

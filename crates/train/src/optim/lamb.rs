@@ -2,7 +2,7 @@
 
 use albert_checkpoint::ParameterSpec;
 use albert_kernels::training::optim::{self, LambFactors};
-use albert_model::{NamedParameters, TrainingBackend, sum};
+use albert_model::{NamedParameters, TrainingBackend, sum_in_stretches};
 use burn::module::AutodiffModule;
 use burn::tensor::Tensor;
 
@@ -108,7 +108,7 @@ pub(super) fn on_device<B: TrainingBackend>(
     let update = first.clone() / (second.clone().sqrt() + config.epsilon);
     let update = update + weight.clone() * decay;
     let update = if adapted {
-        let norm = |x: &Flat<B>| sum(x.clone().square()).sqrt();
+        let norm = |x: &Flat<B>| sum_in_stretches(x.clone().square()).sqrt();
         let (weight_norm, update_norm) = (norm(&weight), norm(&update));
         // 1 where either norm is 0, as a fresh or a dead tensor has it.
         let zero = weight_norm.clone().equal_elem(0.0);

@@ -87,6 +87,8 @@ pub const TWELVE_STEPS: &str = r#"
     [[stage]]
     length = 48
     batch = 4
+    both_orders = true
+    order_weight = 2.0
     steps = 5
     [optimizer]
     kind = "lamb"

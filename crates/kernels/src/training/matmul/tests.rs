@@ -132,6 +132,17 @@ fn bf16_kernel_of_this_processor_equals_the_definition() {
 
 #[test]
 #[cfg(target_arch = "x86_64")]
+fn avx512_bf16_kernel_equals_the_definition() {
+    if is_x86_feature_detected!("avx512bw")
+        && is_x86_feature_detected!("avx512vl")
+        && is_x86_feature_detected!("avx512bf16")
+    {
+        check(x86::AVX512_BF16, bf16_bound);
+    }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
 fn avx2_kernel_equals_the_definition() {
     if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
         check(x86::AVX2, f32_bound);

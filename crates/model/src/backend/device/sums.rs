@@ -6,6 +6,9 @@ use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 pub(super) use super::super::sums::of_columns;
 use super::super::sums::{STRETCH, stretch_of};
 
+/// The most numbers that the sums of parts may take: 256 MB.
+const MOST: usize = 1 << 26;
+
 /// Rows up to this width are one stretch each: there are enough rows.
 const SHORT: usize = 1024;
 
@@ -45,7 +48,8 @@ pub(super) fn scattered<B: Backend>(
     let [count, width] = values.dims();
     let device = values.device();
     let balanced = (1.5e5 * count as f64 / (rows * width) as f64).sqrt() as usize;
-    let parts = balanced.clamp(1, (count / STRETCH).max(1));
+    let most = (MOST / (rows * width)).min(count / STRETCH);
+    let parts = balanced.clamp(1, most.max(1));
     let part = count.div_ceil(parts);
     let missing = parts * part - count;
     let (values, indices) = match missing {
