@@ -4,9 +4,10 @@
     albert score --model models/mini --corpus heldout.jsonl.zst --limit 60 --examples rows.jsonl
     python golden/train/first_token.py --model models/mini --examples rows.jsonl
 
-Written for torch 2.x and transformers 4.57.1. Takes rows that `albert score` wrote, and prints the standard deviation over rows of a number of the last layer's output,
-averaged over the numbers: for `[CLS]`, for the tokens 5 to 8 of each row, and for the pooled output;
-and that of the difference of the order head's two logits.
+Written for torch 2.x and transformers 4.57.1. Takes rows that `albert score` wrote, and prints the
+standard deviation over rows of a number of the last layer's output, averaged over the numbers: for
+`[CLS]`, for the tokens 5 to 8 of each row, and for the pooled output; and that of the difference of the
+order head's two logits.
 """
 
 import argparse
