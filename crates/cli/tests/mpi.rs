@@ -2,8 +2,6 @@
 
 #![cfg(unix)]
 
-#[allow(dead_code)] // The other tests use the rest of it.
-#[path = "albert/common.rs"]
 mod common;
 
 use std::fs;

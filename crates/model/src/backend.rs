@@ -1,9 +1,10 @@
-//! The heavy operations of ALBERT, and which backends have them fused.
+//! The heavy operations of ALBERT, and which backends have them in a form of their own.
 //!
 //! Composed of Burn's operations, GELU alone is ten passes over the largest matrix of the model,
-//! each with a backward pass of its own. A backend may replace each operation by one kernel; the
-//! composed form stays as the definition, runs on all other devices, and is what the tests hold
-//! the kernels against.
+//! each with a backward pass of its own. On the processor each operation is one kernel (`fused`); on
+//! other devices the backward passes are written out (`device`). The composed form (`plain`) stays as
+//! the definition, runs wherever nothing is differentiated on a device, and is what the tests hold the
+//! others against.
 
 #[cfg(any(feature = "cuda", feature = "wgpu", test))]
 mod device;
@@ -16,7 +17,8 @@ mod twins;
 use albert_checkpoint::Activation;
 pub use albert_kernels::training::matmul::Precision;
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Int, Tensor};
+use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Int, Tensor, TensorPrimitive};
 pub use sums::of_all as sum_in_stretches;
 
 use crate::dropout::Dropout;
@@ -111,3 +113,13 @@ pub trait AlbertBackend: Backend {
 pub trait TrainingBackend: AlbertBackend + AutodiffBackend<InnerBackend: AlbertBackend> {}
 
 impl<B: AlbertBackend + AutodiffBackend<InnerBackend: AlbertBackend>> TrainingBackend for B {}
+
+/// What a backend's own operations take.
+fn lower<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
+    tensor.into_primitive().tensor()
+}
+
+/// What they give.
+fn raise<B: Backend, const D: usize>(tensor: FloatTensor<B>) -> Tensor<B, D> {
+    Tensor::from_primitive(TensorPrimitive::Float(tensor))
+}

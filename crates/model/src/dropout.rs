@@ -70,6 +70,31 @@ pub(crate) fn apply<B: Backend>(x: Tensor<B, 2>, dropout: Option<Dropout>) -> Te
     }
 }
 
+/// As [`apply`] for the tokens of rows: padding between them draws nothing, so that rows get the same
+/// masks with it and without.
+pub(crate) fn apply_to_rows<B: Backend>(
+    x: Tensor<B, 2>,
+    rows: &Rows,
+    dropout: Option<Dropout>,
+) -> Tensor<B, 2> {
+    let Some(padded) = dropout.filter(|_| !rows.are_loose()) else {
+        return apply(x, dropout);
+    };
+    let width = x.dims()[1];
+    let drawn: usize = rows.lengths().iter().sum();
+    let mut drawn = vec![0.0; drawn * width];
+    mask(padded.stream, padded.rate, &mut drawn);
+    let mut values = vec![0.0; rows.tokens() * width];
+    let mut from = drawn.as_slice();
+    for (&start, &length) in rows.starts().iter().zip(rows.lengths()) {
+        let (row, rest) = from.split_at(length * width);
+        values[start * width..][..row.len()].copy_from_slice(row);
+        from = rest;
+    }
+    let mask = TensorData::new(values, x.shape());
+    x.clone() * Tensor::from_data(mask, &x.device())
+}
+
 /// The mask on attention probabilities `[rows, heads, longest, longest]`, zero where padded.
 ///
 /// Row `row`'s head `head` has a stream of its own, counted by `query * length + key`, so that a
@@ -87,4 +112,35 @@ pub(crate) fn attention_mask(dropout: Dropout, rows: &Rows, heads: usize) -> Vec
         }
     }
     values
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+
+    use super::*;
+
+    #[test]
+    fn padding_changes_no_mask() -> crate::Result<()> {
+        let (lengths, width) = ([3, 1, 4], 5);
+        let (loose, padded) = (Rows::new(&lengths)?, Rows::padded(&lengths, 4)?);
+        let dropout = Some(Dropout {
+            stream: 9,
+            rate: 0.4,
+        });
+        let masks = |rows: &Rows| -> Vec<f32> {
+            let ones = Tensor::<Flex, 2>::ones([rows.tokens(), width], &Default::default());
+            apply_to_rows(ones, rows, dropout)
+                .into_data()
+                .iter::<f32>()
+                .collect()
+        };
+        let (loose_masks, padded_masks) = (masks(&loose), masks(&padded));
+        assert!(loose_masks.contains(&0.0) && loose_masks.iter().any(|&factor| factor > 1.0));
+        let kept = padded.starts().iter().zip(&lengths);
+        let kept =
+            kept.flat_map(|(start, length)| &padded_masks[start * width..][..length * width]);
+        assert!(kept.eq(&loose_masks));
+        Ok(())
+    }
 }

@@ -54,8 +54,9 @@ impl<B: AlbertBackend> Embeddings<B> {
             + B::pick(self.positions.val(), positions)
             + B::pick(self.types.val(), type_ids);
         let normed = self.norm.forward(sum, None);
-        dropout::apply(
+        dropout::apply_to_rows(
             normed,
+            rows,
             DropoutKey::at(key, Site::Embeddings, 0, self.dropout),
         )
     }

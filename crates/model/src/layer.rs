@@ -95,7 +95,7 @@ impl<B: AlbertBackend> Layer<B> {
             self.precision,
         ); // [tokens, 3 * hidden]
         let context = B::attend(projected, rows, self.heads, dropped, self.precision);
-        self.feed_forward(self.attention_output.forward(context), x, depth, key)
+        self.feed_forward(self.attention_output.forward(context), x, rows, depth, key)
     }
 
     /// Applies the layer as the last of the network, for selected tokens alone; nothing is
@@ -120,7 +120,7 @@ impl<B: AlbertBackend> Layer<B> {
             self.value.forward(x),
         ];
         let context = B::attend_selected(sides, rows, selection, self.heads, self.precision);
-        self.feed_forward(self.attention_output.forward(context), own, 0, None)
+        self.feed_forward(self.attention_output.forward(context), own, rows, 0, None)
     }
 
     /// What follows attention: its norm, the feed-forward network, and that one's norm.
@@ -128,16 +128,17 @@ impl<B: AlbertBackend> Layer<B> {
         &self,
         attended: Tensor<B, 2>,
         x: Tensor<B, 2>,
+        rows: &Rows,
         depth: usize,
         key: Option<DropoutKey>,
     ) -> Tensor<B, 2> {
         let drop = |site| DropoutKey::at(key, site, depth, self.hidden_dropout);
-        let attended = dropout::apply(attended, drop(Site::AttentionOutput));
+        let attended = dropout::apply_to_rows(attended, rows, drop(Site::AttentionOutput));
         let x = self.attention_norm.forward(attended, Some(x));
 
         let inner = B::activate(self.ffn.forward(x.clone()), self.activation); // [.., intermediate]
         let output = self.ffn_output.forward(inner);
-        let output = dropout::apply(output, drop(Site::FeedForward));
+        let output = dropout::apply_to_rows(output, rows, drop(Site::FeedForward));
         self.output_norm.forward(output, Some(x))
     }
 

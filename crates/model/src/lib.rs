@@ -13,7 +13,7 @@
 //!
 //! The modules are generic over [`AlbertBackend`], Burn's backends with ALBERT's few heavy
 //! operations. On the CPU these are fused kernels with backward passes of their own; elsewhere
-//! they are composed of Burn's operations.
+//! they are composed of Burn's operations, with backward passes written out.
 //!
 //! ```
 //! use albert_checkpoint::{AlbertConfig, Architecture};

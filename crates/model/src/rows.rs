@@ -92,6 +92,11 @@ impl Rows {
         self.lengths.iter().all(|&length| length == longest)
     }
 
+    /// Whether no row is followed by room for padding.
+    pub(crate) fn are_loose(&self) -> bool {
+        self.width.is_none()
+    }
+
     /// Whether all rows take up equally many tokens, padding included.
     pub(crate) fn are_level(&self) -> bool {
         self.width.is_some() || self.are_full()

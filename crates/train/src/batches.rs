@@ -114,8 +114,11 @@ impl HostBatch {
     /// stands there does not matter: no other position sees it.
     pub fn widened(&self, width: usize) -> HostBatch {
         let widened = |values: &[i32]| -> Vec<i32> {
-            let padding = |row: &[i32]| [row, &vec![0; width - self.len]].concat();
-            values.chunks(self.len).flat_map(padding).collect()
+            let mut wide = vec![0; self.rows * width];
+            for (to, from) in wide.chunks_mut(width).zip(values.chunks(self.len)) {
+                to[..from.len()].copy_from_slice(from);
+            }
+            wide
         };
         let len = self.len as i32;
         let moved = |&place: &i32| place / len * width as i32 + place % len;
@@ -209,7 +212,8 @@ impl<'s> Pass<'s> {
             .iter()
             .flat_map(|group| rows_of(self.source, self.pass, group));
         let (rows, order_labels): (Vec<_>, Vec<_>) = rows.unzip();
-        let of_group = |group: &Group| vec![group.sentence; self.source.pairs.rows_a_group()];
+        let rows_a_group = self.source.pairs.rows_a_group();
+        let of_group = |group: &Group| std::iter::repeat_n(group.sentence, rows_a_group);
         HostBatch {
             examples: groups.iter().flat_map(of_group).collect(),
             position: Position {
@@ -243,21 +247,20 @@ impl<'s> Pass<'s> {
 fn rows_of(source: &BatchSource, pass: u64, group: &Group) -> Vec<(MaskedRow, i32)> {
     let mut random = stream(source.seed, Purpose::Example, pass, group.sentence.into());
     let pair = pair(&source.corpus, &source.vocabulary, group, &mut random);
-    let turned = source.pairs.both_orders.then(|| pair.clone().turned());
-    let mut row = |pair: Pair| {
-        let (a, b, vocabulary) = (&pair.a, &pair.b, &source.vocabulary);
+    let mut pairs = vec![pair];
+    if source.pairs.both_orders {
+        pairs.push(pairs[0].clone().turned());
+    }
+    let row = |Pair { a, b, swapped, .. }: &Pair| {
+        let vocabulary = &source.vocabulary;
         let row = match &source.masks {
             Masks::Training(rules) => mask_pair(a, b, vocabulary, rules, &mut random),
             Masks::Scoring => mask_pair_for_scoring(a, b, vocabulary, &mut random),
         };
         debug_assert!(row.ids.len() <= source.pairs.length.max(SPECIALS + 1));
-        (row, i32::from(pair.swapped))
+        (row, i32::from(*swapped))
     };
-    [Some(pair), turned]
-        .into_iter()
-        .flatten()
-        .map(&mut row)
-        .collect()
+    pairs.iter().map(row).collect()
 }
 
 /// The batches from a position on, pass after pass without end, prepared by a thread of their own

@@ -18,14 +18,8 @@ pub(crate) fn to_device<B: AlbertBackend>(
     device: &B::Device,
 ) -> PretrainBatch<B> {
     let width = batch.len.next_multiple_of(WIDTHS).min(positions);
-    let widened;
-    let batch = match B::HOST || width <= batch.len {
-        true => batch,
-        false => {
-            widened = batch.widened(width);
-            &widened
-        }
-    };
+    let widened = (!B::HOST && width > batch.len).then(|| batch.widened(width));
+    let batch = widened.as_ref().unwrap_or(batch);
     let flat = |values: &[i32]| -> Tensor<B, 1, Int> {
         Tensor::from_data(TensorData::from(values), device)
     };

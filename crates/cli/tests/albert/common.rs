@@ -1,21 +1,11 @@
 //! Running the built program as a user would.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::PathBuf;
 
-/// The repository's root.
-pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
+#[path = "../common/mod.rs"]
+mod shared;
 
-/// Runs `albert` with the models that ship.
-pub fn albert(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_albert"))
-        .args(args)
-        .env("ALBERT_MODELS", root().join("models"))
-        .output()
-        .unwrap()
-}
+pub use shared::{albert, names, root, text};
 
 /// The standard output of a run that must succeed.
 pub fn stdout(args: &[&str]) -> String {
@@ -41,22 +31,7 @@ pub fn failure(args: &[&str], code: i32) -> String {
     error
 }
 
-/// Asserts that every fragment stands in the message.
-pub fn names(message: &str, fragments: &[&str]) {
-    for fragment in fragments {
-        assert!(
-            message.contains(fragment),
-            "{fragment:?} is not named in: {message}"
-        );
-    }
-}
-
 /// A reference folder of transformers.
 pub fn golden(case: &str) -> PathBuf {
     root().join("golden/engine").join(case)
-}
-
-/// A path as an argument.
-pub fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }

@@ -281,13 +281,13 @@ unsafe impl Send for Target {}
 // SAFETY: as above.
 unsafe impl Sync for Target {}
 
-/// The best kernel of this processor.
 /// Whether [`Precision::Bf16`] multiplies pairs of bf16 on this processor, where it would else change
 /// nothing.
 pub fn multiplies_bf16() -> bool {
     kernel(Precision::Bf16).unit == 2
 }
 
+/// The best kernel of this processor.
 fn kernel(precision: Precision) -> Kernel {
     #[cfg(target_arch = "x86_64")]
     if let Some(kernel) = x86::kernel(precision) {

@@ -15,10 +15,10 @@ use burn::backend::Autodiff;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::ops::{Backward, OpsKind};
 use burn::tensor::backend::Backend;
-use burn::tensor::ops::FloatTensor;
-use burn::tensor::{FloatDType, Int, Tensor, TensorData, TensorPrimitive, activation};
+use burn::tensor::{Int, Tensor, TensorData, activation};
 
-use super::{Precision, plain};
+use super::plain::{rounded, widened};
+use super::{Precision, lower, plain, raise};
 use crate::dropout::{self, Dropout};
 use crate::rows::Rows;
 
@@ -213,30 +213,6 @@ pub(super) fn pick<B: Backend, C: CheckpointStrategy>(
     let rows = table.dims()[0];
     let out = table.select(0, indices.clone());
     record!(B, C, steps::Pick, nodes, (indices, rows), out)
-}
-
-/// As the precision has the factors of products.
-fn rounded<B: Backend, const D: usize>(x: Tensor<B, D>, precision: Precision) -> Tensor<B, D> {
-    match precision {
-        Precision::F32 => x,
-        Precision::Bf16 => x.cast(FloatDType::BF16),
-    }
-}
-
-/// A product as the rest of the model has its numbers.
-fn widened<B: Backend, const D: usize>(x: Tensor<B, D>, precision: Precision) -> Tensor<B, D> {
-    match precision {
-        Precision::F32 => x,
-        Precision::Bf16 => x.cast(FloatDType::F32),
-    }
-}
-
-fn lower<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
-    tensor.into_primitive().tensor()
-}
-
-fn raise<B: Backend, const D: usize>(tensor: FloatTensor<B>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(tensor))
 }
 
 /// Gives a backend's training form these operations.

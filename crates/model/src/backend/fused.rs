@@ -9,9 +9,9 @@ use albert_kernels::training::memory::keep_freed;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::ops::{Backward, OpsKind};
 use burn::backend::{Autodiff, Flex};
-use burn::tensor::{Int, Tensor, TensorPrimitive, backend::Backend, ops::FloatTensor};
+use burn::tensor::{Int, Tensor};
 
-use super::{AlbertBackend, Precision, plain};
+use super::{AlbertBackend, Precision, lower, plain, raise};
 use crate::dropout::Dropout;
 use crate::rows::{Rows, Selection};
 
@@ -227,14 +227,6 @@ impl<C: CheckpointStrategy> AlbertBackend for Autodiff<Flex, C> {
             OpsKind::UnTracked(step) => step.finish(entropy.out),
         })
     }
-}
-
-fn lower<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> FloatTensor<B> {
-    tensor.into_primitive().tensor()
-}
-
-fn raise<B: Backend, const D: usize>(tensor: FloatTensor<B>) -> Tensor<B, D> {
-    Tensor::from_primitive(TensorPrimitive::Float(tensor))
 }
 
 #[cfg(test)]

@@ -31,14 +31,29 @@ fn multiply<B: Backend, const D: usize>(
     right: Tensor<B, D>,
     precision: Precision,
 ) -> Tensor<B, D> {
+    let product = rounded(left, precision).matmul(rounded(right, precision));
+    widened(product, precision)
+}
+
+/// As the precision has the factors of products.
+pub(super) fn rounded<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    precision: Precision,
+) -> Tensor<B, D> {
     match precision {
-        Precision::F32 => left.matmul(right),
-        Precision::Bf16 => {
-            let product = left
-                .cast(FloatDType::BF16)
-                .matmul(right.cast(FloatDType::BF16));
-            product.cast(FloatDType::F32)
-        }
+        Precision::F32 => x,
+        Precision::Bf16 => x.cast(FloatDType::BF16),
+    }
+}
+
+/// A product as the rest of the model has its numbers.
+pub(super) fn widened<B: Backend, const D: usize>(
+    x: Tensor<B, D>,
+    precision: Precision,
+) -> Tensor<B, D> {
+    match precision {
+        Precision::F32 => x,
+        Precision::Bf16 => x.cast(FloatDType::F32),
     }
 }
 
@@ -115,7 +130,7 @@ pub(super) fn attend<B: Backend>(
     let split = |side: usize| -> Tensor<B, 4> {
         let x = projected.clone().narrow(1, side * width, width);
         let padded = match &spread {
-            Some(spread) => pick(x, spread.clone()),
+            Some(spread) => x.select(0, spread.clone()),
             None => x,
         };
         // [rows, len, heads, dim] -> [rows, heads, len, dim]
@@ -140,7 +155,7 @@ pub(super) fn attend<B: Backend>(
     if level {
         context
     } else {
-        pick(context, indices(rows.padded_indices(longest)))
+        context.select(0, indices(rows.padded_indices(longest)))
     }
 }
 

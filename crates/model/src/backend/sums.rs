@@ -14,23 +14,34 @@ pub(super) const STRETCH: usize = 64;
 pub(super) fn of_columns<B: Backend>(mut x: Tensor<B, 2>) -> Tensor<B, 1> {
     let width = x.dims()[1];
     loop {
-        let count = x.dims()[0];
-        let stretches = count / STRETCH;
+        let stretches = x.dims()[0] / STRETCH;
         if stretches <= 1 {
             return x.sum_dim(0).reshape([width]);
         }
-        let whole = stretches * STRETCH;
-        let rest = (whole < count).then(|| x.clone().narrow(0, whole, count - whole).sum_dim(0));
-        let x_whole = match rest {
-            Some(_) => x.narrow(0, 0, whole),
-            None => x,
-        };
-        let sums = x_whole.reshape([stretches, STRETCH, width]).sum_dim(1);
-        let sums = sums.reshape([stretches, width]);
+        let (whole, rest) = cut(x, stretches, STRETCH);
+        let sums = whole.sum_dim(1).reshape([stretches, width]);
         x = match rest {
-            Some(rest) => Tensor::cat(vec![sums, rest], 0),
+            Some(rest) => Tensor::cat(vec![sums, rest.sum_dim(0)], 0),
             None => sums,
         };
+    }
+}
+
+/// The rows of `x` `[n, width]` in so many parts of so many rows `[parts, part, width]`, and those left
+/// over, if there are any.
+pub(super) fn cut<B: Backend>(
+    x: Tensor<B, 2>,
+    parts: usize,
+    part: usize,
+) -> (Tensor<B, 3>, Option<Tensor<B, 2>>) {
+    let [count, width] = x.dims();
+    let shape = [parts, part, width];
+    match count - parts * part {
+        0 => (x.reshape(shape), None),
+        left => {
+            let whole = x.clone().narrow(0, 0, count - left).reshape(shape);
+            (whole, Some(x.narrow(0, count - left, left)))
+        }
     }
 }
 

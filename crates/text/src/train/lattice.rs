@@ -72,7 +72,13 @@ impl Model {
 
     /// Adds `count` times the expected uses of each piece in `word`, over all its segmentations.
     /// Returns `count` times the word's log likelihood.
-    pub fn expect(&self, word: &[u32], count: f64, scratch: &mut Scratch, uses: &mut [f64]) -> f64 {
+    pub fn add_expected(
+        &self,
+        word: &[u32],
+        count: f64,
+        scratch: &mut Scratch,
+        uses: &mut [f64],
+    ) -> f64 {
         let Scratch {
             edges,
             forward,
@@ -184,7 +190,7 @@ mod tests {
             path.iter().for_each(|&id| expected[id] += 3.0 * p / total);
         }
         let mut uses = vec![0.0; pieces.len()];
-        let log = model.expect(&word, 3.0, &mut Scratch::default(), &mut uses);
+        let log = model.add_expected(&word, 3.0, &mut Scratch::default(), &mut uses);
         // Sums of some twenty products in f64: rounding stays far below this.
         assert!((log - 3.0 * total.ln()).abs() < 1e-12);
         for (a, b) in uses.iter().zip(&expected) {

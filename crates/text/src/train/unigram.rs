@@ -41,7 +41,7 @@ pub(super) fn learn(
                 pieces: pieces.len(),
                 target,
             });
-            let uses = expect(corpus, &pieces);
+            let uses = expected_uses(corpus, &pieces);
             pieces = maximise(pieces, &uses);
         }
         if pieces.len() <= enough {
@@ -101,10 +101,10 @@ fn sum_parts(
 }
 
 /// E step: the expected uses of each piece.
-fn expect(corpus: &Corpus, pieces: &[(Vec<u32>, f64)]) -> Vec<f64> {
+fn expected_uses(corpus: &Corpus, pieces: &[(Vec<u32>, f64)]) -> Vec<f64> {
     let model = Model::new(pieces);
     sum_parts(corpus, pieces.len(), |word, count, scratch, uses| {
-        model.expect(word, count, scratch, uses);
+        model.add_expected(word, count, scratch, uses);
     })
 }
 

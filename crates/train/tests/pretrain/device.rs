@@ -10,12 +10,13 @@ use albert_train::pretrain;
 
 use crate::common::*;
 
-/// Rows of several lengths, so that some are padded. No dropout: rows that keep their padding draw it
-/// at other places than rows without.
+/// Rows of several lengths, so that some are padded, and dropout, whose masks padding must not move.
 const FORTY_STEPS: &str = r#"
     seed = 3
     [model]
     preset = "tiny"
+    hidden_dropout_prob = 0.1
+    attention_probs_dropout_prob = 0.1
     [[stage]]
     length = 32
     batch = 16

@@ -1,5 +1,6 @@
 //! The backward passes.
 
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
@@ -18,6 +19,24 @@ const VOCABULARY: usize = 8192;
 /// The input and the weight as they were multiplied.
 type Factors<B> = (Tensor<B, 2>, Tensor<B, 2>, Precision);
 
+/// Hands a parent its gradient, if it wants one; only then is it worked out.
+fn register<B: Backend, const D: usize>(
+    grads: &mut Gradients,
+    parent: Option<NodeId>,
+    gradient: impl FnOnce() -> Tensor<B, D>,
+) {
+    if let Some(id) = parent {
+        grads.register::<B>(id, lower(gradient()));
+    }
+}
+
+/// The ids of an operation's parents that want gradients.
+macro_rules! ids {
+    ($parents:expr) => {
+        $parents.map(|parent| parent.map(|node| node.id))
+    };
+}
+
 #[derive(Debug)]
 pub(super) struct Dense;
 
@@ -27,28 +46,21 @@ impl<B: Backend> Backward<B, 3> for Dense {
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient: Tensor<B, 2> = raise(grads.consume::<B>(&ops.node));
         let (x, weight, precision) = ops.state;
-        let [of_x, of_weight, of_bias] = ops.parents;
-        if let Some(node) = of_bias {
-            let of_bias = sums::of_columns(gradient.clone());
-            grads.register::<B>(node.id, lower(of_bias));
-        }
+        let [of_x, of_weight, of_bias] = ids!(ops.parents);
+        register(grads, of_bias, || sums::of_columns(gradient.clone()));
         let gradient = rounded(gradient, precision);
-        if let Some(node) = of_weight {
-            let of_weight = over_tokens(gradient.clone(), x, precision);
-            grads.register::<B>(node.id, lower(of_weight));
-        }
-        if let Some(node) = of_x {
-            let of_x = over_outputs(gradient, weight, precision);
-            grads.register::<B>(node.id, lower(of_x));
-        }
+        register(grads, of_weight, || {
+            over_tokens(gradient.clone(), x, precision)
+        });
+        register(grads, of_x, || over_outputs(gradient, weight, precision));
     }
 }
 
 /// The transpose of `gradient` `[tokens, outputs]` times `x` `[tokens, inputs]`: `[outputs, inputs]`.
 ///
 /// A device shares a product out by its results, of which there are few here, and long sums behind
-/// each: on an H200 these products took five times as long as all others together. So the tokens are
-/// cut into parts that are multiplied side by side.
+/// each: on an H200 these products took three quarters of the time of all. So the tokens are cut into
+/// parts that are multiplied side by side.
 fn over_tokens<B: Backend>(
     gradient: Tensor<B, 2>,
     x: Tensor<B, 2>,
@@ -57,25 +69,13 @@ fn over_tokens<B: Backend>(
     let ([tokens, outputs], [_, inputs]) = (gradient.dims(), x.dims());
     let parts = (tokens / PART).clamp(1, PARTS);
     let part = tokens / parts;
-    let whole = part * parts;
-    let rest = (whole < tokens).then(|| {
-        let rest = |side: &Tensor<B, 2>| side.clone().narrow(0, whole, tokens - whole);
-        widened(rest(&gradient).transpose().matmul(rest(&x)), precision)
-    });
-    let cut = |side: Tensor<B, 2>, width| -> Tensor<B, 3> {
-        let side = match rest {
-            Some(_) => side.narrow(0, 0, whole),
-            None => side,
-        };
-        side.reshape([parts, part, width])
-    };
-    let products = cut(gradient, outputs)
-        .swap_dims(1, 2)
-        .matmul(cut(x, inputs));
-    let products = widened(products, precision).reshape([parts, outputs * inputs]);
+    let (gradient, gradient_left) = sums::cut(gradient, parts, part);
+    let (x, x_left) = sums::cut(x, parts, part);
+    let products = widened(gradient.swap_dims(1, 2).matmul(x), precision);
+    let products = products.reshape([parts, outputs * inputs]);
     let sum = sums::of_columns(products).reshape([outputs, inputs]);
-    match rest {
-        Some(rest) => sum + rest,
+    match gradient_left.zip(x_left) {
+        Some((gradient, x)) => sum + widened(gradient.transpose().matmul(x), precision),
         None => sum,
     }
 }
@@ -113,26 +113,21 @@ impl<B: Backend> Backward<B, 7> for Project {
         let gradient: Tensor<B, 2> = raise(grads.consume::<B>(&ops.node));
         let (x, weight, precision) = ops.state;
         let outputs = weight.dims()[0] / 3;
-        let [of_x, q, k, v, q_bias, k_bias, v_bias] = ops.parents;
+        let [of_x, weights @ .., q_bias, k_bias, v_bias] = ids!(ops.parents);
         let of_biases = sums::of_columns(gradient.clone());
         for (side, node) in [q_bias, k_bias, v_bias].into_iter().enumerate() {
-            if let Some(node) = node {
-                let of_bias = of_biases.clone().narrow(0, side * outputs, outputs);
-                grads.register::<B>(node.id, lower(of_bias));
-            }
+            register(grads, node, || {
+                of_biases.clone().narrow(0, side * outputs, outputs)
+            });
         }
         let gradient = rounded(gradient, precision);
         let of_weights = over_tokens(gradient.clone(), x, precision);
-        for (side, node) in [q, k, v].into_iter().enumerate() {
-            if let Some(node) = node {
-                let of_weight = of_weights.clone().narrow(0, side * outputs, outputs);
-                grads.register::<B>(node.id, lower(of_weight));
-            }
+        for (side, node) in weights.into_iter().enumerate() {
+            register(grads, node, || {
+                of_weights.clone().narrow(0, side * outputs, outputs)
+            });
         }
-        if let Some(node) = of_x {
-            let of_x = gradient.matmul(weight);
-            grads.register::<B>(node.id, lower(widened(of_x, precision)));
-        }
+        register(grads, of_x, || over_outputs(gradient, weight, precision));
     }
 }
 
@@ -145,15 +140,15 @@ impl<B: Backend> Backward<B, 1> for Gelu {
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient: Tensor<B, 2> = raise(grads.consume::<B>(&ops.node));
         let x = ops.state;
-        let [of_x] = ops.parents;
-        if let Some(node) = of_x {
+        let [of_x] = ids!(ops.parents);
+        register(grads, of_x, || {
             // x s(x u) with u = LINEAR + CUBIC x^2 becomes s (1 + x (1 - s) (u + 2 CUBIC x^2)).
             let cubic = x.clone().square() * CUBIC;
             let sigmoid = activation::sigmoid((cubic.clone() + LINEAR) * x.clone());
             let inner = (cubic * 3.0 + LINEAR) * x;
             let slope = ((sigmoid.clone().neg() + 1.0) * inner + 1.0) * sigmoid;
-            grads.register::<B>(node.id, lower(gradient * slope));
-        }
+            gradient * slope
+        });
     }
 }
 
@@ -164,7 +159,7 @@ type NormState<B> = (Tensor<B, 2>, Tensor<B, 2>, Tensor<B, 1>);
 fn normalize_backward<B: Backend>(
     (normed, factors, weight): NormState<B>,
     gradient: Tensor<B, 2>,
-) -> (Tensor<B, 2>, [Tensor<B, 1>; 2]) {
+) -> (Tensor<B, 2>, Tensor<B, 1>, Tensor<B, 1>) {
     let width = normed.dims()[1] as f64;
     let of_weight = sums::of_columns(gradient.clone() * normed.clone());
     let of_bias = sums::of_columns(gradient.clone());
@@ -172,7 +167,7 @@ fn normalize_backward<B: Backend>(
     let mean = sums::of_rows(gradient.clone()) / width;
     let along = sums::of_rows(gradient.clone() * normed.clone()) / width;
     let of_x = (gradient - mean - normed * along) * factors;
-    (of_x, [of_weight, of_bias])
+    (of_x, of_weight, of_bias)
 }
 
 #[derive(Debug)]
@@ -183,16 +178,11 @@ impl<B: Backend> Backward<B, 3> for Normalize {
 
     fn backward(self, ops: Ops<Self::State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient: Tensor<B, 2> = raise(grads.consume::<B>(&ops.node));
-        let (of_x, of_sides) = normalize_backward(ops.state, gradient);
-        let [x, weight, bias] = ops.parents;
-        if let Some(node) = x {
-            grads.register::<B>(node.id, lower(of_x));
-        }
-        for (node, gradient) in [weight, bias].into_iter().zip(of_sides) {
-            if let Some(node) = node {
-                grads.register::<B>(node.id, lower(gradient));
-            }
-        }
+        let (of_x, of_weight, of_bias) = normalize_backward(ops.state, gradient);
+        let [x, weight, bias] = ids!(ops.parents);
+        register(grads, x, || of_x);
+        register(grads, weight, || of_weight);
+        register(grads, bias, || of_bias);
     }
 }
 
@@ -205,16 +195,12 @@ impl<B: Backend> Backward<B, 4> for NormalizeSum {
 
     fn backward(self, ops: Ops<Self::State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient: Tensor<B, 2> = raise(grads.consume::<B>(&ops.node));
-        let (of_x, of_sides) = normalize_backward(ops.state, gradient);
-        let [x, residual, weight, bias] = ops.parents;
-        for node in [x, residual].into_iter().flatten() {
-            grads.register::<B>(node.id, lower(of_x.clone()));
-        }
-        for (node, gradient) in [weight, bias].into_iter().zip(of_sides) {
-            if let Some(node) = node {
-                grads.register::<B>(node.id, lower(gradient));
-            }
-        }
+        let (of_x, of_weight, of_bias) = normalize_backward(ops.state, gradient);
+        let [x, residual, weight, bias] = ids!(ops.parents);
+        register(grads, x, || of_x.clone());
+        register(grads, residual, || of_x);
+        register(grads, weight, || of_weight);
+        register(grads, bias, || of_bias);
     }
 }
 
@@ -290,15 +276,14 @@ impl<B: Backend> Backward<B, 1> for CrossEntropy {
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient: Tensor<B, 1> = raise(grads.consume::<B>(&ops.node));
         let (logits, labels, log_sums) = ops.state;
-        let [of_logits] = ops.parents;
-        if let Some(node) = of_logits {
+        let [of_logits] = ids!(ops.parents);
+        register(grads, of_logits, || {
             let items = logits.dims()[0];
             let factor = (gradient / items as f64).reshape([1, 1]);
             let probabilities = (logits - log_sums.clone()).exp();
             let certain = log_sums.zeros_like() - 1.0;
-            let difference = probabilities.scatter(1, labels, certain, IndexingUpdateOp::Add);
-            grads.register::<B>(node.id, lower(difference * factor));
-        }
+            probabilities.scatter(1, labels, certain, IndexingUpdateOp::Add) * factor
+        });
     }
 }
 
@@ -312,10 +297,7 @@ impl<B: Backend> Backward<B, 1> for Pick {
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient: Tensor<B, 2> = raise(grads.consume::<B>(&ops.node));
         let (indices, rows) = ops.state;
-        let [of_table] = ops.parents;
-        if let Some(node) = of_table {
-            let of_table = sums::scattered(gradient, indices, rows);
-            grads.register::<B>(node.id, lower(of_table));
-        }
+        let [of_table] = ids!(ops.parents);
+        register(grads, of_table, || sums::scattered(gradient, indices, rows));
     }
 }

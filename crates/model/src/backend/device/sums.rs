@@ -3,8 +3,8 @@
 use burn::tensor::backend::Backend;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor};
 
-pub(super) use super::super::sums::of_columns;
 use super::super::sums::{STRETCH, stretch_of};
+pub(super) use super::super::sums::{cut, of_columns};
 
 /// The most numbers that the sums of parts may take: 256 MB.
 const MOST: usize = 1 << 26;

@@ -5,127 +5,45 @@ use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::tensor::TensorData;
 
 use super::*;
-use crate::Cpu;
-use crate::backend::twins::{Cpu2, agree, random, uniform};
-
-const F32: Precision = Precision::F32;
-
-fn flat(x: Cpu2) -> Tensor<Cpu, 1> {
-    x.flatten(0, 1)
-}
+use crate::backend::twins::{self, DROPOUTS, agree, random, uniform};
 
 #[test]
 fn dense_equals_its_twin() {
-    for (tokens, inputs, outputs) in [(1, 1, 1), (7, 33, 19), (130, 40, 65), (4500, 8, 5)] {
-        agree(
-            [
-                random([tokens, inputs]),
-                random([outputs, inputs]),
-                random([1, outputs]),
-            ],
-            |[x, w, b]| dense::<Flex, NoCheckpointing>(x, w, flat(b), F32),
-            |[x, w, b]| plain::dense(x, w, flat(b), F32),
-        );
-    }
-}
-
-#[test]
-fn dense_over_a_vocabulary_equals_its_twin() {
-    // 16 parts, 15, and one that cannot be cut.
-    for outputs in [16_000, 30_000, 8_209] {
-        agree(
-            [random([9, 6]), random([outputs, 6]), random([1, outputs])],
-            |[x, w, b]| dense::<Flex, NoCheckpointing>(x, w, flat(b), F32),
-            |[x, w, b]| plain::dense(x, w, flat(b), F32),
-        );
-    }
+    twins::dense(dense::<Flex, NoCheckpointing>);
 }
 
 #[test]
 fn projection_equals_its_twin() {
-    for (tokens, width) in [(1, 4), (200, 24)] {
-        let weight = || random([width, width]);
-        let bias = || random([1, width]);
-        agree(
-            [
-                random([tokens, width]),
-                weight(),
-                weight(),
-                weight(),
-                bias(),
-                bias(),
-                bias(),
-            ],
-            |[x, q, k, v, a, b, c]| {
-                project::<Flex, NoCheckpointing>(x, [q, k, v], [a, b, c].map(flat), F32)
-            },
-            |[x, q, k, v, a, b, c]| plain::project(x, [q, k, v], [a, b, c].map(flat), F32),
-        );
-    }
+    twins::project(project::<Flex, NoCheckpointing>);
 }
 
 #[test]
 fn gelu_equals_its_twin() {
-    for shape in [[1, 19], [300, 128]] {
-        agree(
-            [random(shape).mul_scalar(3.0).detach().require_grad()],
-            |[x]| activate::<Flex, NoCheckpointing>(x, Activation::GeluNew),
-            |[x]| plain::activate(x, Activation::GeluNew),
-        );
-    }
+    twins::gelu(activate::<Flex, NoCheckpointing>);
 }
 
 #[test]
 fn norm_equals_its_twin() {
-    for (tokens, width) in [(1, 8), (65, 33), (200, 128)] {
-        let side = || random([1, width]);
-        let x = || random([tokens, width]);
-        agree(
-            [x(), side(), side()],
-            |[x, w, b]| normalize::<Flex, NoCheckpointing>(x, None, flat(w), flat(b), 1e-12),
-            |[x, w, b]| plain::normalize(x, None, flat(w), flat(b), 1e-12),
-        );
-        agree(
-            [x(), x(), side(), side()],
-            |[x, r, w, b]| normalize::<Flex, NoCheckpointing>(x, Some(r), flat(w), flat(b), 1e-12),
-            |[x, r, w, b]| plain::normalize(x, Some(r), flat(w), flat(b), 1e-12),
-        );
-    }
+    twins::norm(normalize::<Flex, NoCheckpointing>);
 }
 
 #[test]
 fn attention_equals_its_twin() -> crate::Result<()> {
-    let (width, heads, dim) = (8, 2, 6);
-    let full = Rows::new(&[width; 3])?;
-    let loose = Rows::new(&[5, 3, 8])?;
-    let padded = Rows::padded(&[5, 3, 8], width)?;
+    twins::attention(attend::<Flex, NoCheckpointing>)
+}
+
+#[test]
+fn padded_rows_attend_as_those_without_padding() -> crate::Result<()> {
+    let (lengths, width, heads, dim) = ([5, 3, 8], 8, 2, 6);
+    let (loose, padded) = (Rows::new(&lengths)?, Rows::padded(&lengths, width)?);
     let kept = loose.padded_indices(width);
     let kept = || Tensor::from_data(TensorData::from(kept.as_slice()), &Default::default());
-    let dropouts = [
-        None,
-        Some(Dropout {
-            stream: 5,
-            rate: 0.2,
-        }),
-    ];
-    for dropout in dropouts {
-        let ours = |x, rows: &Rows| attend::<Flex, NoCheckpointing>(x, rows, heads, dropout, F32);
-        let theirs = |x, rows: &Rows| plain::attend(x, rows, heads, dropout, F32);
+    for dropout in DROPOUTS {
+        let ours = |x| attend::<Flex, NoCheckpointing>(x, &padded, heads, dropout, Precision::F32);
         agree(
             [random([3 * width, 3 * heads * dim])],
-            |[x]| ours(x, &full),
-            |[x]| theirs(x, &full),
-        );
-        agree(
-            [random([16, 3 * heads * dim])],
-            |[x]| ours(x, &loose),
-            |[x]| theirs(x, &loose),
-        );
-        // Padding changes nothing for the tokens beside it.
-        agree(
-            [random([3 * width, 3 * heads * dim])],
-            |[x]| ours(x, &padded).select(0, kept()),
-            |[x]| theirs(x.select(0, kept()), &loose),
+            |[x]| ours(x).select(0, kept()),
+            |[x]| plain::attend(x.select(0, kept()), &loose, heads, dropout, Precision::F32),
         );
     }
     Ok(())
@@ -133,19 +51,7 @@ fn attention_equals_its_twin() -> crate::Result<()> {
 
 #[test]
 fn cross_entropy_equals_its_twin() {
-    for (items, classes) in [(1, 2), (200, 100), (4, 16_000)] {
-        let labels: Vec<i32> = (0..items).map(|i| (i * 37 % classes) as i32).collect();
-        let labels = TensorData::from(labels.as_slice());
-        let labels = || Tensor::from_data(labels.clone(), &Default::default());
-        agree(
-            [random([items, classes])
-                .mul_scalar(4.0)
-                .detach()
-                .require_grad()],
-            |[x]| cross_entropy::<Flex, NoCheckpointing>(x, labels()).unsqueeze(),
-            |[x]| plain::cross_entropy(x, labels()).unsqueeze(),
-        );
-    }
+    twins::cross_entropy(cross_entropy::<Flex, NoCheckpointing>);
 }
 
 #[test]
