@@ -41,8 +41,11 @@ impl Checkpoint {
             });
         }
         Ok(Self {
+            tokenizer_file: tokenizer_file(dir).or_else(|| {
+                let base = survey.base.as_ref()?;
+                tokenizer_file(&base.dir)
+            }),
             survey,
-            tokenizer_file: tokenizer_file(dir),
         })
     }
 
@@ -61,8 +64,8 @@ impl Checkpoint {
     /// # Errors
     /// [`Error::Tensor`] for a name that the architecture does not have.
     pub fn tensor(&self, canonical: &str) -> Result<TensorView<'_>> {
-        match self.survey.tensors.get(canonical) {
-            Some(placed) => Ok(self.survey.view(*placed)),
+        match self.survey.tensor(canonical) {
+            Some(view) => Ok(view),
             None => {
                 let problem = format!("is not a parameter of {}", self.config().architecture);
                 Err(Error::tensor(self.dir(), canonical, problem))
@@ -78,7 +81,18 @@ impl Checkpoint {
             .filter_map(|spec| self.tensor(&spec.name).ok())
     }
 
-    /// The tokenizer's file: `tokenizer.json`, else `spiece.model`.
+    /// The folder whose tensors stand where this one has none, for a folder that
+    /// [`save_difference`](crate::save_difference) wrote.
+    pub fn base_dir(&self) -> Option<&Path> {
+        self.survey.base.as_ref().map(|base| base.dir.as_path())
+    }
+
+    pub(crate) fn survey(&self) -> &Survey {
+        &self.survey
+    }
+
+    /// The tokenizer's file: `tokenizer.json`, else `spiece.model`; of the base, where the folder has
+    /// none.
     pub fn tokenizer_file(&self) -> Option<PathBuf> {
         self.tokenizer_file.clone()
     }
@@ -94,7 +108,7 @@ impl Checkpoint {
         &self.survey.notes
     }
 
-    /// Size of the weight files in bytes.
+    /// Size of the folder's own weight files in bytes.
     pub fn bytes(&self) -> u64 {
         self.survey.weights.bytes_in_files()
     }

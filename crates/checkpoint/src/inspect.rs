@@ -20,6 +20,8 @@ pub struct Inspection {
     pub config: AlbertConfig,
     /// How many parameters the configuration asks for, by part.
     pub parameters: ParameterCounts,
+    /// The folder whose tensors stand where this one has none.
+    pub base: Option<PathBuf>,
     /// The weight files.
     pub weight_files: Vec<PathBuf>,
     /// Their size together, in bytes.
@@ -73,7 +75,8 @@ pub fn inspect(dir: &Path) -> Result<Inspection> {
             .collect(),
         bytes: survey.weights.bytes_in_files(),
         dtypes,
-        tokenizer_file: tokenizer_file(dir),
+        tokenizer_file: tokenizer_file(dir).or_else(|| tokenizer_file(&survey.base.as_ref()?.dir)),
+        base: survey.base.map(|base| base.dir),
         faults: survey.faults.iter().map(ToString::to_string).collect(),
         dir: survey.dir,
         config: survey.config,

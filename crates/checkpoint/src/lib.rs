@@ -14,6 +14,8 @@
 //!   broken one.
 //! - [`save`](save()) writes a folder that transformers loads without a warning, and
 //!   leaves nothing half-written behind.
+//! - [`save_difference`] writes one that holds only what differs from another, so that many
+//!   heads share one encoder on disk. [`Checkpoint::open`] reads both kinds.
 //! - [`find_model`] finds the models that ship by their names.
 //! - [`MappedFile`] maps any file read-only; it is the one place that does.
 //!
@@ -37,6 +39,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod base;
 mod checkpoint;
 mod config;
 mod error;
@@ -65,6 +68,6 @@ pub use inspect::{Inspection, inspect};
 pub use mmap::MappedFile;
 pub use parameters::{ParameterCounts, ParameterSpec};
 pub use preset::PRESETS;
-pub use save::{SaveTensor, save};
+pub use save::{SaveTensor, save, save_difference};
 pub use tensor::{DType, TensorView};
 pub use tensor_writer::TensorWriter;

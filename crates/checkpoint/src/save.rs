@@ -8,12 +8,15 @@ use std::path::Path;
 use half::{bf16, f16};
 use tempfile::TempDir;
 
+use crate::base;
+use crate::checkpoint::Checkpoint;
 use crate::config::{AlbertConfig, Architecture};
 use crate::error::{Error, Result};
 use crate::files::{folder_of, stage, sync_folder};
 use crate::header::HeaderWriter;
 use crate::names;
 use crate::parameters::ParameterSpec;
+use crate::survey::Survey;
 use crate::tensor::DType;
 use crate::weights::{SINGLE, is_plain_name};
 
@@ -57,18 +60,79 @@ pub fn save(
     dtype: DType,
     extra_files: &[(&str, &Path)],
 ) -> Result<()> {
+    write(dir, None, config, tensors, dtype, extra_files)
+}
+
+/// As [`save`], but leaves out the tensors that `base` has with the same numbers: the folder holds
+/// `base.json`, which says where `base` lies and the checksum of its weights, and
+/// `difference.safetensors`. It opens as long as the base lies in the same place from it;
+/// only this program reads it.
+///
+/// # Errors
+/// As [`save`]; [`Error::Folder`] where the folder holds `model.safetensors`, or `base` has a base
+/// itself.
+pub fn save_difference(
+    dir: &Path,
+    base: &Checkpoint,
+    config: &AlbertConfig,
+    tensors: &[SaveTensor<'_>],
+    dtype: DType,
+    extra_files: &[(&str, &Path)],
+) -> Result<()> {
+    if base.base_dir().is_some() {
+        let problem = "holds only what differs from another folder, and cannot be a base";
+        return Err(Error::folder(base.dir(), problem));
+    }
+    write(
+        dir,
+        Some(base.survey()),
+        config,
+        tensors,
+        dtype,
+        extra_files,
+    )
+}
+
+fn write(
+    dir: &Path,
+    base: Option<&Survey>,
+    config: &AlbertConfig,
+    tensors: &[SaveTensor<'_>],
+    dtype: DType,
+    extra_files: &[(&str, &Path)],
+) -> Result<()> {
     config.validate()?;
-    let ordered = in_order(dir, config, tensors)?;
+    let mut ordered = in_order(dir, config, tensors)?;
     for (name, _) in extra_files {
-        if !is_plain_name(name) || matches!(*name, "config.json" | SINGLE) {
+        let ours = [SINGLE, base::BASE, base::DIFFERENCE, "config.json"];
+        if !is_plain_name(name) || ours.contains(name) {
             return Err(Error::folder(
                 dir,
                 format!("cannot hold an extra file named {name:?}"),
             ));
         }
     }
+    let base_json = match base {
+        Some(base) => {
+            ordered.retain(|tensor| !base::same(base, tensor));
+            let parent = folder_of(dir);
+            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+            Some(base::text(dir, base)?)
+        }
+        None => None,
+    };
+    let base_json = base_json.as_deref();
     if dir.is_dir() {
-        return write_into(dir, dir, config, &ordered, dtype, extra_files);
+        // Of two files of weights one would be stale.
+        let other = match base {
+            Some(_) => SINGLE,
+            None => base::BASE,
+        };
+        if dir.join(other).exists() {
+            let problem = format!("holds {other}, of a model that is stored in another way");
+            return Err(Error::folder(dir, problem));
+        }
+        return write_into(dir, dir, base_json, config, &ordered, dtype, extra_files);
     }
     if dir.exists() {
         return Err(Error::folder(
@@ -80,7 +144,16 @@ pub fn save(
     let parent = folder_of(dir);
     fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
     let fresh = temporary_folder(parent).map_err(Error::io("create", dir))?;
-    write_into(fresh.path(), dir, config, &ordered, dtype, extra_files)?;
+    let fresh_dir = fresh.path();
+    write_into(
+        fresh_dir,
+        dir,
+        base_json,
+        config,
+        &ordered,
+        dtype,
+        extra_files,
+    )?;
     fs::rename(fresh.path(), dir).map_err(Error::io("create", dir))?;
     // It is at its place now and must not be removed with the temporary name.
     let _ = fresh.keep();
@@ -103,6 +176,7 @@ fn temporary_folder(parent: &Path) -> io::Result<TempDir> {
 fn write_into(
     dir: &Path,
     shown: &Path,
+    base_json: Option<&str>,
     config: &AlbertConfig,
     tensors: &[SaveTensor<'_>],
     dtype: DType,
@@ -110,10 +184,21 @@ fn write_into(
 ) -> Result<()> {
     let has_heads = config.architecture != Architecture::Base;
     let mut staged = Vec::with_capacity(extra_files.len() + 2);
-    let path = shown.join(SINGLE);
-    staged.push(stage(&dir.join(SINGLE), &path, |file| {
+    let weights = match base_json {
+        Some(_) => base::DIFFERENCE,
+        None => SINGLE,
+    };
+    let path = shown.join(weights);
+    staged.push(stage(&dir.join(weights), &path, |file| {
         write_weights(&path, file, tensors, dtype, has_heads)
     })?);
+    if let Some(text) = base_json {
+        let path = shown.join(base::BASE);
+        staged.push(stage(&dir.join(base::BASE), &path, |file| {
+            file.write_all(text.as_bytes())
+                .map_err(Error::io("write", &path))
+        })?);
+    }
     for (name, source) in extra_files {
         let mut from = File::open(source).map_err(Error::io("read", source))?;
         let path = shown.join(name);

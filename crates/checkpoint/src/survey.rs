@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::collections::hash_map;
 use std::path::{Path, PathBuf};
 
+use crate::base;
 use crate::config::{AlbertConfig, Architecture};
 use crate::error::{Error, Result};
 use crate::files::read_text;
@@ -22,6 +23,8 @@ pub(crate) struct Survey {
     /// The parameters in the configuration's order.
     pub(crate) specs: Vec<ParameterSpec>,
     pub(crate) weights: Weights,
+    /// The folder whose tensors stand where this one has none, if it is of that kind.
+    pub(crate) base: Option<Box<Survey>>,
     /// For each parameter, by canonical name: which of the weights' tensors it is.
     pub(crate) tensors: HashMap<String, Placed>,
     pub(crate) missing: Vec<String>,
@@ -45,7 +48,11 @@ pub(crate) struct Placed {
 impl Survey {
     pub(crate) fn of(dir: &Path) -> Result<Self> {
         let (path, mut parsed) = read_config(dir)?;
-        let weights = Weights::open(dir)?;
+        let base = base::of(dir)?;
+        let weights = match base {
+            Some(_) => Weights::open_only(dir.join(base::DIFFERENCE))?,
+            None => Weights::open(dir)?,
+        };
         let mut faults = Vec::new();
         let by_name = by_canonical_name(&weights, &mut faults);
         if !parsed.names_architecture {
@@ -63,6 +70,7 @@ impl Survey {
             specs: config.parameters(),
             config,
             weights,
+            base,
             tensors: HashMap::new(),
             missing: Vec::new(),
             faults,
@@ -96,7 +104,9 @@ impl Survey {
         }
         for (number, spec) in self.specs.iter().enumerate() {
             let Some(index) = by_name.remove(&spec.name) else {
-                self.missing.push(spec.name.clone());
+                if !self.base.as_ref().is_some_and(|b| base::has(b, spec)) {
+                    self.missing.push(spec.name.clone());
+                }
                 continue;
             };
             match fit(&self.weights.tensors[index], spec) {
@@ -164,6 +174,17 @@ impl Survey {
             &found.entry.name,
             problem,
         ))
+    }
+
+    /// A parameter's tensor by canonical name, here or in the base.
+    pub(crate) fn tensor(&self, canonical: &str) -> Option<TensorView<'_>> {
+        match (self.tensors.get(canonical), &self.base) {
+            (Some(placed), _) => Some(self.view(*placed)),
+            (None, Some(base)) if self.specs.iter().any(|spec| spec.name == canonical) => {
+                base.tensor(canonical)
+            }
+            _ => None,
+        }
     }
 
     /// The tensor of a parameter.

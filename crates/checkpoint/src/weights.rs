@@ -52,22 +52,27 @@ impl Weights {
     pub(crate) fn open(dir: &Path) -> Result<Self> {
         let single = dir.join(SINGLE);
         if single.exists() {
-            let (file, entries) = open_file(single)?;
-            let tensors = entries
-                .into_iter()
-                .map(|entry| Found { file: 0, entry })
-                .collect();
-            return Ok(Self {
-                files: vec![file],
-                tensors,
-                unlisted: Vec::new(),
-            });
+            return Self::open_only(single);
         }
         let index = dir.join(INDEX);
         if index.exists() {
             return Self::open_shards(dir, &index);
         }
         Err(Error::folder(dir, no_weights(dir)))
+    }
+
+    /// One file.
+    pub(crate) fn open_only(path: PathBuf) -> Result<Self> {
+        let (file, entries) = open_file(path)?;
+        let tensors = entries
+            .into_iter()
+            .map(|entry| Found { file: 0, entry })
+            .collect();
+        Ok(Self {
+            files: vec![file],
+            tensors,
+            unlisted: Vec::new(),
+        })
     }
 
     fn open_shards(dir: &Path, index: &Path) -> Result<Self> {

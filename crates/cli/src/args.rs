@@ -3,10 +3,18 @@
 // The comments below are help texts: [MASK] stands in them as the user sees it.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+mod export;
+#[cfg(feature = "train")]
+mod finetune;
+
 use std::path::PathBuf;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
+
+pub use export::{Dtype, ExportArgs};
+#[cfg(feature = "train")]
+pub use finetune::FinetuneArgs;
 
 /// ALBERT, a Lite BERT: raw text to a trained model, a trained model to answers.
 #[derive(Parser)]
@@ -35,6 +43,8 @@ pub enum Command {
     Encode(EncodeArgs),
     /// Show what a checkpoint folder holds
     Inspect(InspectArgs),
+    /// Write a folder that stands alone, and that transformers loads
+    Export(ExportArgs),
     /// List the models that ship
     Models(ModelsArgs),
     /// Show version, instruction sets, threads, default model and memory
@@ -61,6 +71,9 @@ pub enum Command {
     /// Pretrain an ALBERT from raw text
     #[cfg(feature = "train")]
     Pretrain(PretrainArgs),
+    /// Teach a pretrained model a task by labelled examples
+    #[cfg(feature = "train")]
+    Finetune(Box<FinetuneArgs>),
     /// Time this machine
     #[cfg(feature = "train")]
     Bench {

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use albert_checkpoint::{AlbertConfig, ParameterSpec};
+use albert_checkpoint::{AlbertConfig, ParameterSpec, SaveTensor};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::tensor::{Tensor, TensorData, backend::Backend};
 
@@ -64,6 +64,14 @@ pub trait NamedParameters<B: Backend>: Module<B> {
         }
         Ok(self.map(&mut Replace { by_id }))
     }
+}
+
+/// Tensors as a checkpoint takes them.
+pub(crate) fn to_save(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<SaveTensor<'_>> {
+    let tensors = tensors.iter();
+    tensors
+        .map(|(name, shape, data)| SaveTensor { name, shape, data })
+        .collect()
 }
 
 struct Values {

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use albert_checkpoint::{AlbertConfig, Architecture, Checkpoint, DType, ParameterSpec, SaveTensor};
+use albert_checkpoint::{AlbertConfig, Architecture, Checkpoint, DType, ParameterSpec};
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::heads::{Linear, MaskedLmHead};
-use crate::parameters::{Builder, NamedParameters, Source};
+use crate::parameters::{Builder, NamedParameters, Source, to_save};
 use crate::{
     Albert, AlbertBackend, DropoutKey, Error, Precision, PretrainBatch, Result, Selection, initial,
 };
@@ -178,10 +178,7 @@ impl<B: AlbertBackend> AlbertForPreTraining<B> {
     /// The folder cannot be written.
     pub fn save(&self, dir: &Path, dtype: DType, extra_files: &[(&str, &Path)]) -> Result<()> {
         let tensors = self.tensors();
-        let tensors: Vec<SaveTensor<'_>> = tensors
-            .iter()
-            .map(|(name, shape, data)| SaveTensor { name, shape, data })
-            .collect();
+        let tensors = to_save(&tensors);
         albert_checkpoint::save(dir, self.config(), &tensors, dtype, extra_files)?;
         Ok(())
     }

@@ -1,13 +1,16 @@
 //! ALBERT with the head of any architecture: for fine-tuning, and to hold this crate against
 //! published outputs.
 
-use albert_checkpoint::{AlbertConfig, Architecture, Checkpoint, ParameterSpec};
+use std::collections::HashMap;
+use std::path::Path;
+
+use albert_checkpoint::{AlbertConfig, Architecture, Checkpoint, DType, ParameterSpec};
 use burn::module::Module;
 use burn::tensor::{Tensor, backend::Backend};
 
 use crate::dropout::{self, DropoutKey, Site};
 use crate::heads::{Linear, MaskedLmHead};
-use crate::parameters::{Builder, NamedParameters, Source};
+use crate::parameters::{Builder, NamedParameters, Source, to_save};
 use crate::{Albert, AlbertBackend, AlbertOutput, Error, InputBatch, Precision, Result, initial};
 
 /// ALBERT and the heads that its configuration's architecture has.
@@ -56,6 +59,48 @@ impl<B: AlbertBackend> AlbertForTask<B> {
         Self::build(checkpoint.config(), device, &mut |name, _| {
             Ok(checkpoint.tensor(name)?.to_f32().into_owned())
         })
+    }
+
+    /// The encoder in a checkpoint folder under the heads of another configuration, for
+    /// fine-tuning; a head that both have, with as many outputs, is taken over where `heads` says
+    /// so. All that is not taken over has fresh values; its names are given back.
+    ///
+    /// # Errors
+    /// The configuration is invalid, or the checkpoint's encoder has not its shapes; a tensor is
+    /// unreadable.
+    pub fn load_encoder(
+        checkpoint: &Checkpoint,
+        config: &AlbertConfig,
+        heads: bool,
+        seed: u64,
+        device: &B::Device,
+    ) -> Result<(Self, Vec<String>)> {
+        config.validate()?;
+        let mut fresh = Vec::new();
+        let has: HashMap<String, Vec<usize>> = checkpoint
+            .config()
+            .parameters()
+            .into_iter()
+            .map(|spec| (spec.name, spec.shape))
+            .collect();
+        let model = Self::build(config, device, &mut |name, shape| {
+            let of_encoder = name.starts_with("albert.") && !name.starts_with("albert.pooler.");
+            match has.get(name) {
+                Some(found) if found == shape && (heads || name.starts_with("albert.")) => {
+                    Ok(checkpoint.tensor(name)?.to_f32().into_owned())
+                }
+                found if of_encoder => Err(Error::ParameterShape {
+                    name: name.to_owned(),
+                    expected: shape.to_vec(),
+                    found: found.map_or(0, |shape| shape.iter().product()),
+                }),
+                _ => {
+                    fresh.push(name.to_owned());
+                    Ok(initial::values(config, seed, name, shape))
+                }
+            }
+        })?;
+        Ok((model, fresh))
     }
 
     fn build(config: &AlbertConfig, device: &B::Device, values: &mut Source<'_>) -> Result<Self> {
@@ -140,6 +185,26 @@ impl<B: AlbertBackend> AlbertForTask<B> {
             question,
             albert: output,
         })
+    }
+}
+
+impl<B: AlbertBackend> AlbertForTask<B> {
+    /// Writes a checkpoint folder: whole, or only what differs from `base`
+    /// ([`albert_checkpoint::save_difference`]).
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn save(&self, dir: &Path, base: Option<&Checkpoint>, dtype: DType) -> Result<()> {
+        let tensors = self.tensors();
+        let tensors = to_save(&tensors);
+        let config = self.config();
+        match base {
+            Some(base) => {
+                albert_checkpoint::save_difference(dir, base, config, &tensors, dtype, &[])?;
+            }
+            None => albert_checkpoint::save(dir, config, &tensors, dtype, &[])?,
+        }
+        Ok(())
     }
 }
 

@@ -52,4 +52,20 @@ pub enum Error {
     /// One of the two texts of [`crate::SentenceOrder`] has no pieces.
     #[error("{0} is blank: there is no order to judge")]
     BlankText(&'static str),
+    /// A question that leaves no room for its context.
+    #[error("the question has {length} pieces; with this window it may have {most}")]
+    LongQuestion {
+        /// Its pieces.
+        length: usize,
+        /// The most that it may have.
+        most: usize,
+    },
+    /// `task.json` cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Settings {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
 }

@@ -25,14 +25,20 @@
 //! ```
 
 mod error;
+pub mod features;
 mod fill_mask;
+mod labels;
 mod open;
 mod sentence_order;
+mod settings;
+mod spans;
 
 pub use albert_engine as engine;
 pub use albert_text as text;
 
 pub use error::{Error, Result};
 pub use fill_mask::{Candidate, FillMask, Filled, MaskFill};
+pub use labels::label_id;
 pub use open::{open, tokenizer_of};
 pub use sentence_order::{OrderJudgement, SentenceOrder};
+pub use settings::{Pooling, TaskSettings};

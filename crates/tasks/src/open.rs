@@ -25,10 +25,12 @@ pub fn open(dir: &Path, options: EngineOptions) -> Result<(Arc<Engine>, Arc<Toke
 /// # Errors
 /// No tokenizer file, a broken one, or one with more pieces than `vocab_size`.
 pub fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Tokenizer> {
-    if checkpoint.tokenizer_file().is_none() {
+    // The base's folder, where the checkpoint holds only what differs from it.
+    let file = checkpoint.tokenizer_file();
+    let Some(dir) = file.as_deref().and_then(Path::parent) else {
         return Err(Error::NoTokenizer(checkpoint.dir().into()));
-    }
-    let tokenizer = Tokenizer::from_folder(checkpoint.dir())?;
+    };
+    let tokenizer = Tokenizer::from_folder(dir)?;
     let model = checkpoint.config().vocab_size;
     if tokenizer.vocab_size() > model {
         return Err(Error::Vocabulary {

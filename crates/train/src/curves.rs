@@ -1,4 +1,4 @@
-//! A picture of a run: loss and both accuracies against tokens, as SVG.
+//! A picture of a run: losses and scores against tokens or steps, as SVG.
 
 use std::fmt::Write;
 
@@ -20,7 +20,18 @@ const HELD_OUT: &str = "#c2410c";
 /// One quantity of a row, if the row has it.
 type Of = fn(&Row) -> Option<f64>;
 
-/// Draws the rows: training in blue, held-out text in orange.
+/// A quantity over the course of a run: in training, and on held-out data.
+#[derive(Clone, Debug, Default)]
+pub struct Panel {
+    /// What it is.
+    pub name: String,
+    /// `(x, value)` in training.
+    pub training: Vec<(f64, f64)>,
+    /// `(x, value)` on held-out data.
+    pub held_out: Vec<(f64, f64)>,
+}
+
+/// Draws the rows of a pretraining run: training in blue, held-out text in orange.
 pub fn svg(title: &str, rows: &[Row]) -> String {
     let panels: [(&str, Of, Of); 3] = [
         (
@@ -39,6 +50,16 @@ pub fn svg(title: &str, rows: &[Row]) -> String {
             |row| Some(row.dev?.order_accuracy),
         ),
     ];
+    let panels = panels.map(|(name, training, held_out)| Panel {
+        name: name.to_owned(),
+        training: points(rows, training),
+        held_out: points(rows, held_out),
+    });
+    draw(title, "tokens", &panels)
+}
+
+/// Draws panels below each other, over one axis that counts `unit`.
+pub fn draw(title: &str, unit: &str, panels: &[Panel]) -> String {
     let height = TOP + panels.len() as f64 * (PANEL + GAP);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
@@ -61,14 +82,17 @@ pub fn svg(title: &str, rows: &[Row]) -> String {
             x + 24.0
         );
     }
-    let tokens = rows.iter().map(|row| row.tokens).max().unwrap_or(1).max(1) as f64;
-    for (i, (name, training, held_out)) in panels.into_iter().enumerate() {
+    let ends = panels
+        .iter()
+        .flat_map(|panel| panel.training.iter().chain(&panel.held_out));
+    let end = ends.map(|point| point.0).fold(1.0, f64::max);
+    for (i, drawn) in panels.iter().enumerate() {
         let top = TOP + i as f64 * (PANEL + GAP);
         let lines = [
-            (thinned(&points(rows, training)), TRAINING, 1.6),
-            (points(rows, held_out), HELD_OUT, 2.2),
+            (thinned(&drawn.training), TRAINING, 1.6),
+            (drawn.held_out.clone(), HELD_OUT, 2.2),
         ];
-        panel(&mut svg, top, name, tokens, &lines);
+        panel(&mut svg, top, &drawn.name, (end, unit), &lines);
     }
     svg.push_str("</svg>\n");
     svg
@@ -102,7 +126,7 @@ fn thinned(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
         .collect()
 }
 
-fn panel(svg: &mut String, top: f64, name: &str, tokens: f64, lines: &[Line<'_>]) {
+fn panel(svg: &mut String, top: f64, name: &str, (end, unit): (f64, &str), lines: &[Line<'_>]) {
     let values = || {
         lines
             .iter()
@@ -115,7 +139,7 @@ fn panel(svg: &mut String, top: f64, name: &str, tokens: f64, lines: &[Line<'_>]
         (low / step).floor() * step,
         ((high / step).ceil() * step).max(low + step),
     );
-    let x = |at: f64| LEFT + at / tokens * (WIDTH - LEFT - RIGHT);
+    let x = |at: f64| LEFT + at / end * (WIDTH - LEFT - RIGHT);
     let y = |value: f64| top + PANEL - (value - low) / (high - low) * PANEL;
     let _ = writeln!(
         svg,
@@ -136,15 +160,15 @@ fn panel(svg: &mut String, top: f64, name: &str, tokens: f64, lines: &[Line<'_>]
             y(value) + 4.0
         );
     }
-    let across = round_step(tokens / 5.0);
-    for tick in 0..=(tokens / across) as usize {
+    let across = round_step(end / 5.0);
+    for tick in 0..=(end / across) as usize {
         let at = tick as f64 * across;
         let _ = writeln!(
             svg,
             "<text x=\"{:.1}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
             x(at),
             top + PANEL + 17.0,
-            count(at)
+            count(at, unit)
         );
     }
     for (points, colour, width) in lines {
@@ -175,14 +199,14 @@ fn round_step(step: f64) -> f64 {
     factor.unwrap_or(10.0) * power
 }
 
-/// A number of tokens as people write it on an axis.
-fn count(tokens: f64) -> String {
+/// A number as people write it on an axis, at 0 with what is counted.
+fn count(tokens: f64, unit: &str) -> String {
     match tokens {
-        0.0 => "0 tokens".into(),
+        0.0 => format!("0 {unit}"),
         tokens if tokens >= 1e9 => format!("{}G", short(tokens / 1e9)),
         tokens if tokens >= 1e6 => format!("{}M", short(tokens / 1e6)),
         tokens if tokens >= 1e3 => format!("{}k", short(tokens / 1e3)),
-        tokens => format!("{tokens}"),
+        tokens => short(tokens),
     }
 }
 

@@ -223,6 +223,46 @@ pub enum Error {
     /// The caller asked to stop before there was anything to save.
     #[error("interrupted before training began")]
     Interrupted,
+    /// A data set cannot be learnt from, or scored on.
+    #[error("{}: {message}", path.display())]
+    Examples {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it, and what would be right.
+        message: String,
+    },
+    /// A label that the model does not tell apart from others.
+    #[error(
+        "{}: line {line}: the label `{label}` is not among those that are learnt: {}",
+        path.display(),
+        some(known)
+    )]
+    UnknownLabel {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// The label.
+        label: String,
+        /// Those that are.
+        known: Vec<String>,
+    },
+    /// Fine-tuning with numbers that are not finite.
+    #[error(
+        "at rate {rate:e} the loss came apart by step {step}: its gradients are no numbers any more; try a lower rate (`rates` in the recipe)"
+    )]
+    Diverged {
+        /// The rate.
+        rate: f64,
+        /// The optimiser step, counted from 0.
+        step: u64,
+    },
+    /// A text could not become a row.
+    #[error(transparent)]
+    Tasks(#[from] albert_tasks::Error),
+    /// A data set could not be read.
+    #[error(transparent)]
+    Data(#[from] albert_data::Error),
     /// The tokenizer failed or does not fit.
     #[error(transparent)]
     Text(#[from] albert_text::Error),
@@ -287,6 +327,13 @@ fn instead(fits: usize) -> String {
         0 => "not even one row fits: a smaller model or shorter rows would".into(),
         fits => format!("{fits} rows would fit, and `accumulation` makes steps of more"),
     }
+}
+
+/// The first few of many names.
+fn some(names: &[String]) -> String {
+    let shown: Vec<&str> = names.iter().take(20).map(String::as_str).collect();
+    let more = if names.len() > 20 { ", ..." } else { "" };
+    shown.join(", ") + more
 }
 
 /// The first few of many numbers.

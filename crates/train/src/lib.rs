@@ -17,6 +17,7 @@
 //! | [`guard`] | which steps are skipped |
 //! | [`peers`] | several processes that train one model, each on its rows of a batch |
 //! | [`metrics`] | what a run measures: `metrics.csv`, `curves.svg` |
+//! | [`mod@finetune`] | a pretrained model to one with a head, by labelled examples |
 //!
 //! Everything random is drawn by position ([`random::stream`]), so that a run can be stopped
 //! anywhere and go on as if it had not been.
@@ -74,6 +75,7 @@ pub mod documents;
 mod error;
 mod evaluate;
 pub mod examples;
+pub mod finetune;
 pub mod guard;
 mod ledger;
 pub mod masking;
@@ -96,6 +98,7 @@ mod share;
 mod sources;
 mod start;
 mod state;
+mod tensor_file;
 pub mod vocabulary;
 
 #[cfg(feature = "mpi")]
@@ -106,6 +109,7 @@ pub use corpus::TokenisingReport;
 pub use curves::svg as curves_svg;
 pub use documents::{Document, Documents};
 pub use error::{Error, Result};
+pub use finetune::{FinetuneOptions, FinetuneRecipe, finetune};
 pub use guard::Spike;
 pub use metrics::DevScores;
 pub use peers::{Alone, Peers};

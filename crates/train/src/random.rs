@@ -79,6 +79,10 @@ pub enum Purpose {
     Order = 3,
     /// One example: its split, its order, its masks.
     Example = 4,
+    /// The order of examples in a pass of fine-tuning.
+    FineTuning = 5,
+    /// Which examples a fold or a part of a training set has.
+    Parts = 6,
 }
 
 /// An independent stream of random numbers for one `(seed, purpose, pass, index)`.

@@ -7,8 +7,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use albert_checkpoint::{ParameterSpec, write_atomic};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use albert_checkpoint::ParameterSpec;
 use serde::{Deserialize, Serialize};
 
 use crate::batches::Position;
@@ -17,6 +16,7 @@ use crate::guard::Guard;
 use crate::metrics::Sums;
 use crate::optim::{Moments, OptimizerState};
 use crate::recipe::Recipe;
+use crate::tensor_file;
 
 /// Everything about a run that is no tensor.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -90,92 +90,45 @@ pub(crate) fn save(
     optimizer: &OptimizerState,
 ) -> Result<()> {
     let path = path(output);
-    let bytes = |values: &[f32]| -> Vec<u8> {
-        values
-            .iter()
-            .flat_map(|value| value.to_le_bytes())
-            .collect()
-    };
-    let mut data: BTreeMap<String, (Vec<usize>, Vec<u8>)> = BTreeMap::new();
-    for (name, shape, values) in weights {
-        data.insert(format!("weight/{name}"), (shape.clone(), bytes(values)));
-    }
-    for (name, moments) in &optimizer.moments {
-        for (kind, values) in [("first", &moments.first), ("second", &moments.second)] {
-            data.insert(
-                format!("{kind}/{name}"),
-                (vec![values.len()], bytes(values)),
-            );
-        }
-    }
-    let failed = |message: String| Error::State {
+    let json = serde_json::to_string(info).map_err(|error| Error::State {
         path: path.clone(),
-        message,
-    };
-    let views = data
+        message: error.to_string(),
+    })?;
+    let weights = weights
         .iter()
-        .map(|(name, (shape, bytes))| {
-            Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes)?))
-        })
-        .collect::<std::result::Result<Vec<_>, safetensors::SafeTensorError>>()
-        .map_err(|error| failed(format!("cannot be laid out: {error}")))?;
-    let json = serde_json::to_string(info).map_err(|error| failed(error.to_string()))?;
-    let metadata = Some(HashMap::from([(KEY.to_owned(), json)]));
-    let file = safetensors::serialize(views, metadata)
-        .map_err(|error| failed(format!("cannot be laid out: {error}")))?;
-    let folder = output.join("training");
-    std::fs::create_dir_all(&folder).map_err(Error::io(&folder))?;
-    write_atomic(&path, &file)?;
-    Ok(())
+        .map(|(name, shape, values)| (format!("weight/{name}"), shape.clone(), &values[..]));
+    let moments = optimizer.moments.iter().flat_map(|(name, moments)| {
+        let moments = [("first", &moments.first), ("second", &moments.second)];
+        moments.map(|(kind, values)| (format!("{kind}/{name}"), vec![values.len()], &values[..]))
+    });
+    tensor_file::write(&path, KEY, json, weights.chain(moments))
 }
 
 /// Reads the state of the run in `output`.
 pub(crate) fn load(output: &Path) -> Result<Saved> {
     let path = path(output);
-    let bytes = match std::fs::read(&path) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Err(Error::NothingToResume {
-                path: output.to_owned(),
-            });
-        }
-        Err(error) => return Err(Error::io(&path)(error)),
-    };
+    let read = tensor_file::read(&path, KEY, "a pretraining run")?;
+    let (json, tensors) = read.ok_or_else(|| Error::NothingToResume {
+        path: output.to_owned(),
+    })?;
     let failed = |message: String| Error::State {
         path: path.clone(),
         message,
     };
-    let damaged = |error: safetensors::SafeTensorError| failed(format!("is damaged: {error}"));
-    let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
-    let json = metadata
-        .metadata()
-        .as_ref()
-        .and_then(|map| map.get(KEY))
-        .ok_or_else(|| failed("is no state of a pretraining run".into()))?;
-    let format: Format = serde_json::from_str(json).map_err(|error| failed(error.to_string()))?;
+    let format: Format = serde_json::from_str(&json).map_err(|error| failed(error.to_string()))?;
     if format.format != FORMAT {
         let format = format.format;
         return Err(failed(format!(
             "has layout {format}, this version reads {FORMAT}"
         )));
     }
-    let info: RunInfo = serde_json::from_str(json).map_err(|error| failed(error.to_string()))?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let info: RunInfo = serde_json::from_str(&json).map_err(|error| failed(error.to_string()))?;
     let mut weights = Vec::new();
     let mut moments: BTreeMap<String, Moments> = BTreeMap::new();
-    for (name, view) in tensors.tensors() {
-        if view.dtype() != Dtype::F32 {
-            let dtype = view.dtype();
-            return Err(failed(format!("holds `{name}` as {dtype:?}, not F32")));
-        }
-        let values: Vec<f32> = view
-            .data()
-            .chunks_exact(4)
-            .map(|bytes| f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
-            .collect();
+    for (name, shape, values) in tensors {
         match name.split_once('/') {
             Some(("weight", name)) => {
-                weights.push((name.to_owned(), view.shape().to_vec(), values));
+                weights.push((name.to_owned(), shape, values));
             }
             Some(("first", name)) => moments.entry(name.to_owned()).or_default().first = values,
             Some(("second", name)) => moments.entry(name.to_owned()).or_default().second = values,

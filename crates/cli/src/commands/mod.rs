@@ -6,7 +6,10 @@ mod bench;
 mod corpus;
 mod doctor;
 mod encode;
+mod export;
 mod fill_mask;
+#[cfg(feature = "train")]
+mod finetune;
 mod inspect;
 mod models;
 mod order;
@@ -42,6 +45,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Tokenize(args) => tokenize::run(args),
         Command::Encode(args) => encode::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Export(args) => export::run(args),
         Command::Models(args) => models::run(args),
         Command::Doctor(args) => doctor::run(args),
         #[cfg(feature = "train")]
@@ -59,6 +63,8 @@ pub fn run(cli: Cli) -> Result<()> {
         },
         #[cfg(feature = "train")]
         Command::Pretrain(args) => pretrain::run(args),
+        #[cfg(feature = "train")]
+        Command::Finetune(args) => finetune::run(*args),
         #[cfg(feature = "train")]
         Command::Score(args) => score::run(args),
     }

@@ -1,5 +1,7 @@
 //! AdamW (Loshchilov and Hutter 2017): bias-corrected, with decay beside the gradient.
 
+use std::collections::BTreeMap;
+
 use albert_checkpoint::ParameterSpec;
 use albert_kernels::training::optim::{self, AdamWFactors};
 use albert_model::{NamedParameters, TrainingBackend};
@@ -38,6 +40,8 @@ impl Default for AdamWConfig {
 #[derive(Debug)]
 pub struct AdamW<B: TrainingBackend> {
     config: AdamWConfig,
+    /// What the rate is multiplied by, for parameters that have a rate of their own.
+    factors: BTreeMap<String, f64>,
     memory: Memory<B>,
 }
 
@@ -46,8 +50,17 @@ impl<B: TrainingBackend> AdamW<B> {
     pub fn new(config: AdamWConfig) -> Self {
         Self {
             config,
+            factors: BTreeMap::new(),
             memory: Memory::default(),
         }
+    }
+}
+
+impl<B: TrainingBackend> AdamW<B> {
+    /// The same with the rates of some parameters multiplied by a factor each.
+    pub fn with_rate_factors(mut self, factors: BTreeMap<String, f64>) -> Self {
+        self.factors = factors;
+        self
     }
 }
 
@@ -60,7 +73,9 @@ impl<B: TrainingBackend> Optimizer<B> for AdamW<B> {
         let steps = (self.memory.steps + 1).min(i32::MAX as u64) as i32;
         let correction_1 = 1.0 - config.beta_1.powi(steps);
         let correction_2 = 1.0 - config.beta_2.powi(steps);
+        let factors = &self.factors;
         self.memory.step(model, gradients, |name, slot| {
+            let learning_rate = learning_rate * factors.get(name).copied().unwrap_or(1.0);
             let decay = if is_excluded(name) {
                 0.0
             } else {

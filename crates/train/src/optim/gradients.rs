@@ -52,6 +52,11 @@ impl<B: TrainingBackend> Gradients<B> {
         self.passes += 1;
     }
 
+    /// Drops the gradients of the parameters that `learns` says no to: they stay as they are.
+    pub fn keep(&mut self, learns: impl Fn(&str) -> bool) {
+        self.by_name.retain(|name, _| learns(name));
+    }
+
     /// The mean over the passes and its global norm; where the norm exceeds `limit`, the
     /// gradients are scaled down to it (Google's `clip_by_global_norm`, limit 1.0).
     ///

@@ -1,0 +1,171 @@
+//! Everything before the first step: the folder, the labels, the rows, the plan.
+
+use std::path::Path;
+
+use albert_checkpoint::{AlbertConfig, Checkpoint};
+use albert_model::{AlbertForTask, TrainingBackend};
+use albert_tasks::text::Tokenizer;
+use albert_tasks::tokenizer_of;
+
+use super::FinetuneOptions;
+use super::dev::DevSet;
+use super::loss::Teaching;
+use super::recipe::{ClassWeights, Plan};
+use super::set::{Item, Making, Set, Target, usual_length};
+use super::task::{Labels, Task};
+use crate::error::{Error, Result};
+
+/// Which weights a run begins with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Starts {
+    /// Those of the folder.
+    #[default]
+    Pretrained,
+    /// Fresh ones of the same shapes: what pretraining is worth.
+    Random,
+}
+
+/// A run's data and model, ready.
+pub(crate) struct Prepared {
+    pub task: Task,
+    pub checkpoint: Checkpoint,
+    pub tokenizer: Tokenizer,
+    /// The configuration of the model with its head.
+    pub config: AlbertConfig,
+    pub labels: Labels,
+    pub plan: Plan,
+    pub max_length: usize,
+    pub train: Set,
+    pub dev: DevSet,
+    pub starts: Starts,
+    /// Whether the folder has this very head already.
+    keeps_head: bool,
+    pub notes: Vec<String>,
+}
+
+impl Prepared {
+    pub(crate) fn new(options: &FinetuneOptions) -> Result<Self> {
+        let checkpoint = Checkpoint::open(&options.model)?;
+        checkpoint.check_finite()?;
+        let tokenizer = tokenizer_of(&checkpoint)?;
+        let task = options.task;
+        let encoder = checkpoint.config();
+
+        // A folder with a head for these labels goes on with it.
+        let mut labels = Labels::of(task, &options.train)?;
+        let same_head = encoder.architecture == task.architecture()
+            && labels
+                .names
+                .iter()
+                .all(|name| encoder.id2label.contains(name));
+        if same_head {
+            labels.names.clone_from(&encoder.id2label);
+        }
+        let mut config = labels.config(task, encoder);
+        let examples = options.train.iter().map(|source| source.data.len()).sum();
+        let plan = options.recipe.plan(task, &config, options.format, examples);
+        if let Some(dropout) = plan.dropout {
+            config.hidden_dropout_prob = dropout;
+            config.attention_probs_dropout_prob = dropout;
+        }
+        if let Some(dropout) = plan.classifier_dropout {
+            config.classifier_dropout_prob = dropout;
+        }
+        let positions = config.max_position_embeddings;
+        if let Some(length) = plan.max_length.filter(|&length| length > positions) {
+            return Err(Error::field(
+                "max_length",
+                format!("is {length}; the model has {positions} positions"),
+            ));
+        }
+        let making = |max_length: usize, scored| Making {
+            task,
+            tokenizer: &tokenizer,
+            labels: &labels,
+            max_length,
+            stride: plan.stride.min(max_length / 3),
+            scored,
+        };
+        let mut max_length = plan.max_length.unwrap_or(positions);
+        let mut train = making(max_length, false).set(&options.train)?;
+        if plan.max_length.is_none() {
+            max_length = usual_length(&train);
+            train = making(max_length, false).set(&options.train)?;
+        }
+        let dev = making(max_length, true).set(std::slice::from_ref(&options.dev))?;
+        let notes = notes(&train, &dev, max_length, examples);
+        Ok(Self {
+            dev: DevSet::new(task, &labels, dev),
+            task,
+            config,
+            labels,
+            plan,
+            max_length,
+            train,
+            starts: options.starts,
+            keeps_head: same_head,
+            notes,
+            tokenizer,
+            checkpoint,
+        })
+    }
+
+    /// The model before its first step.
+    pub(crate) fn model<B: TrainingBackend>(
+        &self,
+        seed: u64,
+        device: &B::Device,
+    ) -> Result<AlbertForTask<B>> {
+        let model = match self.starts {
+            Starts::Random => AlbertForTask::init(&self.config, seed, device)?,
+            Starts::Pretrained => {
+                let heads = self.keeps_head;
+                AlbertForTask::load_encoder(&self.checkpoint, &self.config, heads, seed, device)?.0
+            }
+        };
+        Ok(model.with_precision(self.plan.precision.precision()))
+    }
+
+    /// How the head is taught by these items.
+    pub(crate) fn teaching(&self, items: &[Item]) -> Teaching {
+        let mut class_weights = Vec::new();
+        if self.plan.class_weights == ClassWeights::Balanced && self.task == Task::Classify {
+            let mut counts = vec![0.0_f32; self.labels.names.len()];
+            for item in items {
+                if let Target::Class(class) = item.target {
+                    counts[class] += 1.0;
+                }
+            }
+            let all = items.len() as f32 / counts.len() as f32;
+            class_weights = counts.iter().map(|&count| all / count.max(1.0)).collect();
+        }
+        Teaching {
+            class_weights,
+            r_drop: self.plan.r_drop,
+            contrast: false,
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.checkpoint.dir()
+    }
+}
+
+fn notes(train: &Set, dev: &Set, max_length: usize, examples: usize) -> Vec<String> {
+    let mut notes = Vec::new();
+    if train.lost_answers > 0 {
+        notes.push(format!(
+            "{} of {examples} answers do not occur in their contexts and are not learnt from",
+            train.lost_answers
+        ));
+    }
+    for (set, name) in [(train, "training"), (dev, "dev")] {
+        if set.truncated > 0 {
+            notes.push(format!(
+                "rows are cut at {max_length} pieces: {} pieces of the {name} set are left out",
+                set.truncated
+            ));
+        }
+    }
+    notes
+}

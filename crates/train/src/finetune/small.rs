@@ -1,0 +1,257 @@
+//! How far a score on few examples can be trusted, and whether more would help.
+
+use std::sync::atomic::AtomicBool;
+
+use albert_model::TrainingBackend;
+use serde::Serialize;
+
+use super::dev::{DevSet, Scores};
+use super::fit::Fit;
+use super::prepare::Prepared;
+use super::recipe::Plan;
+use super::set::{Item, Set, Target};
+use super::task::Task;
+use super::{FinetuneOptions, FinetuneProgress};
+use crate::curves::{self, Panel};
+use crate::error::{Error, Result};
+use crate::random::{Purpose, Random, stream};
+
+/// Scores of models that each left out a part of the examples.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FoldReport {
+    /// The score that is told.
+    pub metric: String,
+    /// By seed, then by fold.
+    pub scores: Vec<Vec<f64>>,
+    /// Mean over all.
+    pub mean: f64,
+    /// Standard deviation over all.
+    pub deviation: f64,
+    /// Standard deviation of the seeds' means: what chance alone does.
+    pub deviation_of_seeds: f64,
+}
+
+/// Scores against the number of examples.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LearningCurve {
+    /// The score that is told.
+    pub metric: String,
+    /// Examples learnt from, and the dev scores with each seed.
+    pub points: Vec<(usize, Vec<f64>)>,
+}
+
+/// Splits the training examples of `options` into `count` folds, trains on all but one and scores
+/// on that one, for each fold and each of `seeds`. The dev set is not looked at: epochs run to
+/// their end, at the plan's first rate.
+///
+/// # Errors
+/// As [`finetune`](super::finetune()); fewer examples than folds; questions, whose folds are not
+/// independent.
+pub fn folds<B: TrainingBackend>(
+    options: &FinetuneOptions,
+    count: usize,
+    seeds: u64,
+    device: &B::Device,
+    stop: &AtomicBool,
+    progress: &mut dyn FinetuneProgress,
+) -> Result<Option<FoldReport>> {
+    let prepared = Prepared::new(options)?;
+    let items = &prepared.train.items;
+    if prepared.task == Task::Answer || items.len() < count || count < 2 {
+        return Err(Error::Examples {
+            path: options
+                .train
+                .first()
+                .map(|s| s.path.clone())
+                .unwrap_or_default(),
+            message: format!(
+                "has {} examples; {count} folds need at least as many, and a task other than \
+                 `answer`",
+                items.len()
+            ),
+        });
+    }
+    let mut scores = Vec::new();
+    let mut metric = String::new();
+    for seed in 0..seeds {
+        let plan = alone(&prepared.plan, seed);
+        let mut order: Vec<usize> = (0..items.len()).collect();
+        stream(plan.seed, Purpose::Parts, 1, 0).shuffle(&mut order);
+        let mut of_seed = Vec::new();
+        for fold in 0..count {
+            let part = |own: bool| -> Vec<Item> {
+                let places = order.iter().enumerate();
+                let chosen = places.filter(|(place, _)| (place % count == fold) == own);
+                chosen.map(|(_, &i)| items[i].clone()).collect()
+            };
+            let held_out = Set {
+                items: part(true),
+                ..Set::default()
+            };
+            let dev = DevSet::new(prepared.task, &prepared.labels, held_out);
+            let trained = part(false);
+            progress.note(&format!("seed {seed}, fold {} of {count}", fold + 1));
+            let scored = last::<B>(&prepared, &plan, &trained, &dev, device, stop, progress)?;
+            let Some(scored) = scored else {
+                return Ok(None);
+            };
+            metric.clone_from(&scored.main);
+            of_seed.push(scored.main_value());
+        }
+        scores.push(of_seed);
+    }
+    let all: Vec<f64> = scores.concat();
+    let means: Vec<f64> = scores.iter().map(|fold| mean(fold)).collect();
+    Ok(Some(FoldReport {
+        metric,
+        mean: mean(&all),
+        deviation: deviation(&all),
+        deviation_of_seeds: deviation(&means),
+        scores,
+    }))
+}
+
+/// Trains on growing parts of the training set and scores each on the dev set, with each of
+/// `seeds`. Of classes every part has its share of each.
+///
+/// # Errors
+/// As [`finetune`](super::finetune()).
+pub fn learning_curve<B: TrainingBackend>(
+    options: &FinetuneOptions,
+    shares: &[f64],
+    seeds: u64,
+    device: &B::Device,
+    stop: &AtomicBool,
+    progress: &mut dyn FinetuneProgress,
+) -> Result<Option<LearningCurve>> {
+    let prepared = Prepared::new(options)?;
+    let items = &prepared.train.items;
+    let mut points = Vec::new();
+    let mut metric = String::new();
+    for &share in shares {
+        let mut scores = Vec::new();
+        let mut used = 0;
+        for seed in 0..seeds {
+            let plan = alone(&prepared.plan, seed);
+            let part = part(items, share, plan.seed);
+            used = part.len();
+            progress.note(&format!("{used} examples, seed {seed}"));
+            let dev = &prepared.dev;
+            let scored = last::<B>(&prepared, &plan, &part, dev, device, stop, progress)?;
+            let Some(scored) = scored else {
+                return Ok(None);
+            };
+            metric.clone_from(&scored.main);
+            scores.push(scored.main_value());
+        }
+        points.push((used, scores));
+    }
+    Ok(Some(LearningCurve { metric, points }))
+}
+
+impl LearningCurve {
+    /// The means as a picture.
+    pub fn svg(&self, title: &str) -> String {
+        let points = self.points.iter();
+        let held_out = points.map(|(count, scores)| (*count as f64, mean(scores)));
+        let panel = Panel {
+            name: self.metric.replace('_', " "),
+            training: Vec::new(),
+            held_out: held_out.collect(),
+        };
+        curves::draw(title, "examples", &[panel])
+    }
+}
+
+/// The plan for one of several models that are only scored.
+fn alone(plan: &Plan, seed: u64) -> Plan {
+    Plan {
+        seed: plan.seed + seed,
+        rates: plan.rates[..1].to_vec(),
+        trial_share: 0.0,
+        evaluations: 1.0 / plan.epochs,
+        ..plan.clone()
+    }
+}
+
+/// Trains to the end and scores there.
+fn last<B: TrainingBackend>(
+    prepared: &Prepared,
+    plan: &Plan,
+    items: &[Item],
+    dev: &DevSet,
+    device: &B::Device,
+    stop: &AtomicBool,
+    progress: &mut dyn FinetuneProgress,
+) -> Result<Option<Scores>> {
+    let fit = Fit::<B> {
+        prepared,
+        plan,
+        items,
+        dev,
+        device,
+    };
+    let fitted = fit.carry_out(None, stop, progress)?;
+    Ok(fitted.map(|fitted| fitted.scores))
+}
+
+/// A share of the items, of each class alike, drawn by the seed.
+fn part(items: &[Item], share: f64, seed: u64) -> Vec<Item> {
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    stream(seed, Purpose::Parts, 2, 0).shuffle(&mut order);
+    let class = |i: usize| match items[i].target {
+        Target::Class(class) => class,
+        _ => 0,
+    };
+    let mut seen = std::collections::BTreeMap::<usize, usize>::new();
+    let mut all = seen.clone();
+    order
+        .iter()
+        .for_each(|&i| *all.entry(class(i)).or_default() += 1);
+    let chosen = order.into_iter().filter(|&i| {
+        let count = seen.entry(class(i)).or_default();
+        *count += 1;
+        *count <= ((all[&class(i)] as f64 * share).round() as usize).max(1)
+    });
+    chosen.map(|i| items[i].clone()).collect()
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// The standard deviation of a sample; 0 of one value.
+fn deviation(values: &[f64]) -> f64 {
+    if values.len() < 2 {
+        return 0.0;
+    }
+    let mean = mean(values);
+    let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
+    (squares / (values.len() - 1) as f64).sqrt()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_has_its_share_of_every_class() {
+        let item = |class| Item {
+            rows: Vec::new(),
+            target: Target::Class(class),
+        };
+        let items: Vec<Item> = (0..100).map(|i| item(usize::from(i % 10 == 0))).collect();
+        let chosen = part(&items, 0.3, 7);
+        let rare = chosen.iter().filter(|i| i.target == Target::Class(1));
+        assert_eq!((chosen.len(), rare.count()), (30, 3));
+        // However small the share, no class is left out.
+        assert_eq!(part(&items, 0.01, 7).len(), 2);
+        assert_eq!(part(&items, 1.0, 7).len(), 100);
+    }
+
+    #[test]
+    fn spread_is_that_of_a_sample() {
+        assert_eq!(deviation(&[1.0, 3.0]), 2.0_f64.sqrt());
+        assert_eq!((deviation(&[1.0]), mean(&[1.0, 3.0])), (0.0, 2.0));
+    }
+}
