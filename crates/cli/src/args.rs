@@ -6,6 +6,7 @@
 mod export;
 #[cfg(feature = "train")]
 mod finetune;
+mod tasks;
 
 use std::path::PathBuf;
 
@@ -15,6 +16,10 @@ use clap::{Args, Parser, Subcommand};
 pub use export::{Dtype, ExportArgs};
 #[cfg(feature = "train")]
 pub use finetune::FinetuneArgs;
+pub use tasks::{
+    AnswerArgs, ChooseArgs, ClassifyArgs, EmbedArgs, RowsArgs, SimilarityArgs, TagArgs,
+    ZeroShotArgs,
+};
 
 /// ALBERT, a Lite BERT: raw text to a trained model, a trained model to answers.
 #[derive(Parser)]
@@ -37,6 +42,20 @@ pub enum Command {
     FillMask(FillMaskArgs),
     /// Judge which of two texts came first
     Order(OrderArgs),
+    /// Tell the class of texts, or give them a number
+    Classify(ClassifyArgs),
+    /// Find the words that matter: names, places, times
+    Tag(TagArgs),
+    /// Answer a question from a text of any length
+    Answer(AnswerArgs),
+    /// Choose an answer to a question
+    Choose(ChooseArgs),
+    /// Turn texts into vectors
+    Embed(EmbedArgs),
+    /// Tell how alike two texts are
+    Similarity(SimilarityArgs),
+    /// Classify by classes that nobody trained for
+    ZeroShot(ZeroShotArgs),
     /// Turn text into ids, pieces and character offsets
     Tokenize(TokenizeArgs),
     /// Turn rows of text or ids into hidden states and logits

@@ -8,6 +8,7 @@ mod commands;
 mod output;
 mod progress;
 mod rows;
+mod stream;
 
 use std::process::ExitCode;
 

@@ -8,11 +8,15 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::json;
 
-/// `{"text"}` or `{"text", "text_pair"}`; further keys are ignored.
+/// `{"text"}` or `{"text", "text_pair"}`, by other names `text_a` and `text_b`; further keys are
+/// ignored.
 #[derive(Deserialize)]
 pub struct TextRow {
+    #[serde(alias = "text_a")]
     pub text: String,
+    #[serde(alias = "text_b")]
     pub text_pair: Option<String>,
 }
 
@@ -31,6 +35,8 @@ pub enum AnyRow {
 pub struct Rows<T> {
     path: PathBuf,
     reader: Box<dyn BufRead>,
+    /// Whether a line is a text, and not JSON.
+    plain: bool,
     line: usize,
     buffer: Vec<u8>,
     row: PhantomData<T>,
@@ -47,6 +53,7 @@ impl<T: DeserializeOwned> Rows<T> {
         };
         let (path, buffer) = (path.to_owned(), Vec::new());
         Ok(Self {
+            plain: path.extension().is_some_and(|end| end == "txt"),
             path,
             reader,
             line: 0,
@@ -57,7 +64,17 @@ impl<T: DeserializeOwned> Rows<T> {
 
     /// `FILE, line N`, for messages about the row that was read last.
     pub fn place(&self) -> String {
-        format!("{}, line {}", self.path.display(), self.line)
+        self.place_of(self.line)
+    }
+
+    /// The same for another line.
+    pub fn place_of(&self, line: usize) -> String {
+        format!("{}, line {line}", self.path.display())
+    }
+
+    /// The line of the row that was read last, from 1.
+    pub fn line(&self) -> usize {
+        self.line
     }
 
     fn read(&mut self) -> Result<Option<T>> {
@@ -72,9 +89,11 @@ impl<T: DeserializeOwned> Rows<T> {
         if text.is_empty() {
             bail!("a blank line is no row");
         }
-        serde_json::from_str(text)
-            .map(Some)
-            .map_err(|error| row_error(&error))
+        let row = match self.plain {
+            true => serde_json::from_value(json!({ "text": text })),
+            false => serde_json::from_str(text),
+        };
+        row.map(Some).map_err(|error| row_error(&error))
     }
 }
 

@@ -32,7 +32,10 @@ pub enum Error {
         model: usize,
     },
     /// The folder's `architectures` has no such head.
-    #[error("{task} needs a {needed} head; this folder is {found} and has none")]
+    #[error(
+        "{task} needs a {needed} head; this folder is {found} and has none{}",
+        how(task)
+    )]
     NoHead {
         /// The task that was asked for.
         task: &'static str,
@@ -68,4 +71,46 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A head gave numbers that are none.
+    #[error("the head gives numbers that are not finite: the folder's weights are broken")]
+    NotFinite,
+    /// There is nothing to choose from.
+    #[error("there are too few choices to choose from")]
+    NoChoice,
+    /// A classifier that is asked for inference has no such label.
+    #[error("there is no label `{name}`: this takes a model of natural-language inference, and the folder's labels are {}", known.join(", "))]
+    NoLabel {
+        /// The label that is needed.
+        name: &'static str,
+        /// Those that the folder has.
+        known: Vec<String>,
+    },
+    /// A hypothesis without a place for the class.
+    #[error("the hypothesis `{0}` has no {{}} where the class should stand")]
+    Hypothesis(String),
+}
+
+impl Error {
+    /// An [`Error::NoHead`].
+    pub(crate) fn no_head(
+        task: &'static str,
+        needed: &'static str,
+        found: albert_checkpoint::Architecture,
+    ) -> Self {
+        Self::NoHead {
+            task,
+            needed,
+            found: found.to_string(),
+        }
+    }
+}
+
+/// How one gets the head of a task.
+fn how(task: &str) -> String {
+    match task {
+        "classify" | "tag" | "answer" | "choose" => {
+            format!("; `albert finetune {task}` teaches one, `albert models` lists those that ship")
+        }
+        _ => String::new(),
+    }
 }

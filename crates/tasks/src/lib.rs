@@ -7,6 +7,12 @@
 //! |---|---|---|
 //! | [`FillMask`] | [`FillMask::fill`] | masked-LM |
 //! | [`SentenceOrder`] | [`SentenceOrder::judge`] | sentence order |
+//! | [`Classifier`] | [`Classifier::classify`] | sequence classifier: classes, or a number |
+//! | [`ZeroShot`] | [`ZeroShot::classify`] | the same, of natural-language inference |
+//! | [`Tagger`] | [`Tagger::tag`] | token classifier |
+//! | [`Answerer`] | [`Answerer::answer`] | answer start and end |
+//! | [`Chooser`] | [`Chooser::choose`] | choice score |
+//! | [`Embedder`] | [`Embedder::embed`] | none: the encoder alone |
 //!
 //! A folder without the head that a task needs is refused when the task is made, by name, with
 //! the heads that the folder has. Text longer than the model's positions is never cut in
@@ -24,21 +30,34 @@
 //! # Ok::<(), albert_tasks::Error>(())
 //! ```
 
+mod answerer;
+mod chooser;
+mod classifier;
+mod embedder;
 mod error;
 pub mod features;
 mod fill_mask;
 mod labels;
 mod open;
+mod rows;
 mod sentence_order;
 mod settings;
 mod spans;
+mod tagger;
+mod zero_shot;
 
 pub use albert_engine as engine;
 pub use albert_text as text;
 
+pub use answerer::{Answer, AnswerOptions, Answered, Answerer};
+pub use chooser::{Chooser, Chosen};
+pub use classifier::{Classified, Classifier, LabelScore, TextInput};
+pub use embedder::{Embedder, Embedding, cosine};
 pub use error::{Error, Result};
 pub use fill_mask::{Candidate, FillMask, Filled, MaskFill};
 pub use labels::label_id;
 pub use open::{open, tokenizer_of};
 pub use sentence_order::{OrderJudgement, SentenceOrder};
 pub use settings::{Pooling, TaskSettings};
+pub use tagger::{Entity, Tagged, TaggedWord, Tagger};
+pub use zero_shot::{HYPOTHESIS, ZeroShot, ZeroShotAnswer};

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use albert_checkpoint::write_atomic;
+use albert_engine::Engine;
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -83,6 +84,12 @@ impl TaskSettings {
             } if !(0.0..1.0).contains(&t) => Err(wrong("multi_label_threshold", t)),
             settings => Ok(settings),
         }
+    }
+
+    /// The most pieces of a row for a model: those of fine-tuning, at most its positions.
+    pub(crate) fn max_length_in(&self, engine: &Engine) -> usize {
+        let positions = engine.config().max_position_embeddings;
+        self.max_length.unwrap_or(positions).min(positions)
     }
 
     /// Writes `task.json` into a folder.

@@ -1,5 +1,6 @@
-//! One file a command.
+//! One file a command, or a few that are alike.
 
+mod answers;
 #[cfg(feature = "train")]
 mod bench;
 #[cfg(feature = "train")]
@@ -28,7 +29,7 @@ use std::sync::Arc;
 
 use albert_checkpoint::{Checkpoint, find_model};
 use albert_engine::{Engine, EngineOptions};
-use albert_tasks::{text::Tokenizer, tokenizer_of};
+use albert_tasks::{TaskSettings, text::Tokenizer, tokenizer_of};
 use anyhow::Result;
 
 #[cfg(feature = "train")]
@@ -42,6 +43,13 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Try(args) => try_it::run(args),
         Command::FillMask(args) => fill_mask::run(args),
         Command::Order(args) => order::run(args),
+        Command::Classify(args) => answers::classify(args),
+        Command::Tag(args) => answers::tag(args),
+        Command::Answer(args) => answers::answer(args),
+        Command::Choose(args) => answers::choose(args),
+        Command::Embed(args) => answers::embed(args),
+        Command::Similarity(args) => answers::similarity(args),
+        Command::ZeroShot(args) => answers::zero_shot(args),
         Command::Tokenize(args) => tokenize::run(args),
         Command::Encode(args) => encode::run(args),
         Command::Inspect(args) => inspect::run(args),
@@ -81,6 +89,25 @@ fn engine_options(args: &ModelArgs) -> EngineOptions {
 fn open_model(args: &ModelArgs) -> Result<(Arc<Engine>, Arc<Tokenizer>)> {
     let (checkpoint, engine) = open_engine(args)?;
     Ok((Arc::new(engine), Arc::new(tokenizer_of(&checkpoint)?)))
+}
+
+/// What a task is made from.
+struct TaskModel {
+    engine: Arc<Engine>,
+    tokenizer: Arc<Tokenizer>,
+    settings: TaskSettings,
+}
+
+/// The model that the flags name, or the one of the name `default`.
+fn open_task(args: &ModelArgs, default: &str) -> Result<TaskModel> {
+    let mut args = args.clone();
+    args.model.get_or_insert_with(|| default.to_owned());
+    let (checkpoint, engine) = open_engine(&args)?;
+    Ok(TaskModel {
+        engine: Arc::new(engine),
+        tokenizer: Arc::new(tokenizer_of(&checkpoint)?),
+        settings: TaskSettings::read(checkpoint.dir())?,
+    })
 }
 
 /// The checkpoint that the flags name, and the engine over it. What the folder holds beyond what

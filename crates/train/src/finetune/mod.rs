@@ -138,10 +138,10 @@ pub fn finetune<B: TrainingBackend>(
     let Some(fitted) = fit.carry_out(Some(&state), stop, progress)? else {
         return Ok(None);
     };
-    let report = report::write(options, &prepared, &fit, fitted)?;
+    let (report, warning) = report::write(options, &prepared, &fit, fitted)?;
     state.remove();
-    for note in &report.notes {
-        progress.note(note);
+    if let Some(warning) = warning {
+        progress.note(&warning);
     }
     Ok(Some(report))
 }

@@ -29,6 +29,9 @@ const TRAIN_SAMPLE: usize = 1000;
 /// A training score so far above the dev score is told.
 const APART: f64 = 0.1;
 
+/// Rows to classify or tag are read this far at least.
+const LEAST_LENGTH: usize = 128;
+
 /// Bins of the calibration error (Guo et al. 2017).
 const BINS: usize = 15;
 
@@ -76,13 +79,13 @@ pub struct Calibration {
     pub error_after: f64,
 }
 
-/// Writes the folder.
+/// Writes the folder; the report, and what it warns of.
 pub(crate) fn write<B: TrainingBackend>(
     options: &FinetuneOptions,
     prepared: &Prepared,
     fit: &Fit<'_, B>,
     fitted: Fitted,
-) -> Result<Report> {
+) -> Result<(Report, Option<String>)> {
     let model = fit.model_with(fitted.weights)?;
     let valid = model.valid();
     let calibration = match prepared.dev.class_logits(&valid, fit.device)? {
@@ -106,7 +109,8 @@ pub(crate) fn write<B: TrainingBackend>(
         plan: prepared.plan.clone(),
         notes: prepared.notes.clone(),
     };
-    report.notes.extend(overfitting(&report));
+    let warning = overfitting(&report);
+    report.notes.extend(warning.clone());
 
     save(options, prepared, &model)?;
     let output = &options.output;
@@ -117,7 +121,7 @@ pub(crate) fn write<B: TrainingBackend>(
     write_atomic(&output.join("finetune.csv"), csv(&fitted.curve).as_bytes())?;
     let json = serde_json::to_string_pretty(&report).unwrap_or_default();
     write_atomic(&output.join("finetune.json"), (json + "\n").as_bytes())?;
-    Ok(report)
+    Ok((report, warning))
 }
 
 fn save<B: TrainingBackend>(
@@ -135,8 +139,14 @@ fn save<B: TrainingBackend>(
 /// What the head's numbers mean.
 fn settings(prepared: &Prepared, report: &Report) -> TaskSettings {
     let threshold = report.dev.values.get("no_answer_threshold");
+    // A window of questions is as long as those learnt from. Other rows may be longer than most
+    // were: what is cut off is lost, and what is long costs its own length only.
+    let max_length = match prepared.task {
+        Task::Answer => prepared.max_length,
+        _ => prepared.max_length.max(LEAST_LENGTH),
+    };
     TaskSettings {
-        max_length: Some(prepared.max_length),
+        max_length: Some(max_length.min(prepared.config.max_position_embeddings)),
         temperature: report.calibration.map(|c| c.temperature as f32),
         no_answer_threshold: threshold.map(|&threshold| threshold as f32),
         pooling: (prepared.task == Task::Embed).then_some(Pooling::Mean),

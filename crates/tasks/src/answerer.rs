@@ -1,0 +1,176 @@
+//! The part of a context that answers a question (Rajpurkar et al. 2016).
+
+use std::sync::Arc;
+
+use albert_checkpoint::Architecture;
+use albert_engine::{Engine, Outputs, What};
+use albert_text::{Encoding, Tokenizer};
+use serde::Serialize;
+
+use crate::rows::{Of, outputs, sigmoid, softmax};
+use crate::spans::{Window, best_spans, null_score};
+use crate::{Error, Result, TaskSettings, features};
+
+/// Candidates among which an answer's probability is told, at least.
+const CANDIDATES: usize = 20;
+
+/// Answers questions by parts of a text of any length.
+pub struct Answerer {
+    engine: Arc<Engine>,
+    tokenizer: Arc<Tokenizer>,
+    settings: TaskSettings,
+}
+
+/// How to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerOptions {
+    /// The most answers.
+    pub top: usize,
+    /// The most pieces of an answer.
+    pub max_answer_pieces: usize,
+    /// The most pieces of a window; without it the folder's, or 384.
+    pub max_length: Option<usize>,
+    /// Pieces of the context that neighbouring windows share; without it a third of a window, at
+    /// most 128.
+    pub stride: Option<usize>,
+}
+
+impl Default for AnswerOptions {
+    fn default() -> Self {
+        Self {
+            top: 1,
+            // As Google's and transformers' code.
+            max_answer_pieces: 30,
+            max_length: None,
+            stride: None,
+        }
+    }
+}
+
+/// A part of the context.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answer {
+    /// What it says, letter by letter as in the context.
+    pub text: String,
+    /// Its first character in the context (Unicode scalar values).
+    pub start: usize,
+    /// The character behind its last.
+    pub end: usize,
+    /// Its probability among all candidates.
+    pub confidence: f32,
+    /// The sum of the logits of its beginning and end.
+    pub score: f32,
+}
+
+/// What is said to a question.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Answered {
+    /// The best answers, none overlapping another, best first.
+    pub answers: Vec<Answer>,
+    /// Whether the model finds that the context has no answer; the answers are the best all the
+    /// same. Always false of a model that has not learnt to tell.
+    pub no_answer: bool,
+    /// How likely that is, by the scores: 0.5 at the folder's threshold.
+    pub no_answer_probability: f32,
+    /// By how much the score of no answer exceeds the best answer's.
+    pub no_answer_score: f32,
+    /// Into how many windows the context was cut.
+    pub windows: usize,
+}
+
+impl Answerer {
+    /// A task over a folder with a question-answering head.
+    ///
+    /// # Errors
+    /// [`Error::NoHead`] for another folder.
+    pub fn new(engine: Arc<Engine>, tokenizer: Arc<Tokenizer>) -> Result<Self> {
+        match engine.config().architecture {
+            Architecture::QuestionAnswering => Ok(Self {
+                engine,
+                tokenizer,
+                settings: TaskSettings::default(),
+            }),
+            found => Err(Error::no_head("answer", "question answering", found)),
+        }
+    }
+
+    /// The same with what the folder's `task.json` says.
+    pub fn with_settings(mut self, settings: TaskSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// The parts of `context` that answer `question` best.
+    ///
+    /// A context of any length is read in overlapping windows; an answer's place is exact in the
+    /// context as given.
+    ///
+    /// # Errors
+    /// A question or a context that is blank, a question that leaves no room for the context, and
+    /// what the engine refuses.
+    pub fn answer(
+        &self,
+        question: &str,
+        context: &str,
+        options: &AnswerOptions,
+    ) -> Result<Answered> {
+        let positions = self.engine.config().max_position_embeddings;
+        let max_length = options.max_length.or(self.settings.max_length);
+        let max_length = max_length.unwrap_or(384).min(positions);
+        let stride = options.stride.unwrap_or(128).min(max_length / 3);
+        let rows = features::question(&self.tokenizer, question, context, max_length, stride)?;
+        let encodings: Vec<&Encoding> = rows.iter().collect();
+        let what = What {
+            head: true,
+            ..What::default()
+        };
+        let take = |outputs: Outputs| {
+            let sides = outputs.start_logits?.into_iter().zip(outputs.end_logits?);
+            Some(sides.flat_map(|(start, end)| [start, end]).collect())
+        };
+        let logits = outputs(&self.engine, &encodings, &what, Of::Tokens, take)?;
+        let sides: Vec<[Vec<f32>; 2]> = logits
+            .iter()
+            .map(|row| [0, 1].map(|side| row.iter().skip(side).step_by(2).copied().collect()))
+            .collect();
+        let windows: Vec<Window<'_>> = rows
+            .iter()
+            .zip(&sides)
+            .map(|(encoding, [start, end])| Window {
+                encoding,
+                start,
+                end,
+            })
+            .collect();
+
+        let at_most = options.top.max(CANDIDATES);
+        let spans = best_spans(&windows, at_most, options.max_answer_pieces);
+        let scores: Vec<f32> = spans.iter().map(|span| span.score).collect();
+        let confidences = softmax(&scores, self.settings.temperature.unwrap_or(1.0));
+        // One pass over the context: characters are not all of one length.
+        let places: Vec<usize> = context.char_indices().map(|(at, _)| at).collect();
+        let byte = |character: usize| places.get(character).copied().unwrap_or(context.len());
+        let answers: Vec<Answer> = spans
+            .iter()
+            .zip(confidences)
+            .take(options.top)
+            .map(|(span, confidence)| Answer {
+                text: context[byte(span.start)..byte(span.end)].to_owned(),
+                start: span.start,
+                end: span.end,
+                confidence,
+                score: span.score,
+            })
+            .collect();
+        let best = scores.first().copied().unwrap_or(f32::MIN);
+        let no_answer_score = null_score(&windows) - best;
+        let threshold = self.settings.no_answer_threshold;
+        Ok(Answered {
+            no_answer: answers.is_empty() || threshold.is_some_and(|t| no_answer_score > t),
+            no_answer_probability: sigmoid(no_answer_score - threshold.unwrap_or(0.0)),
+            no_answer_score,
+            answers,
+            windows: windows.len(),
+        })
+    }
+}

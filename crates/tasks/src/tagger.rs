@@ -1,0 +1,303 @@
+//! A tag for each word, and the entities that tags make (IOB2).
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use albert_checkpoint::Architecture;
+use albert_engine::{Engine, What};
+use albert_text::{Encoding, Tokenizer};
+use serde::Serialize;
+
+use crate::rows::{Of, greatest, outputs, softmax};
+use crate::{Error, Result, TaskSettings, features};
+
+/// The tag of a word that is part of nothing.
+const OUTSIDE: &str = "O";
+
+/// Tags the words of texts.
+pub struct Tagger {
+    engine: Arc<Engine>,
+    tokenizer: Arc<Tokenizer>,
+    settings: TaskSettings,
+}
+
+/// A word and its tag.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TaggedWord {
+    /// The word.
+    pub text: String,
+    /// Its first character in the text (Unicode scalar values).
+    pub start: usize,
+    /// The character behind its last.
+    pub end: usize,
+    /// The likeliest tag.
+    pub tag: String,
+    /// Its probability.
+    pub confidence: f32,
+}
+
+/// Words that belong together.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Entity {
+    /// What they are: the tag without `B-` and `I-`.
+    pub label: String,
+    /// What they say, letter by letter as in the text.
+    pub text: String,
+    /// The first character in the text.
+    pub start: usize,
+    /// The character behind the last.
+    pub end: usize,
+    /// The least probability among their tags.
+    pub confidence: f32,
+}
+
+/// A text with its tags.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Tagged {
+    /// What the tags make, in order.
+    pub entities: Vec<Entity>,
+    /// Every word.
+    pub words: Vec<TaggedWord>,
+}
+
+impl Tagger {
+    /// A task over a folder with a token classifier.
+    ///
+    /// # Errors
+    /// [`Error::NoHead`] for another folder.
+    pub fn new(engine: Arc<Engine>, tokenizer: Arc<Tokenizer>) -> Result<Self> {
+        match engine.config().architecture {
+            Architecture::TokenClassification => Ok(Self {
+                engine,
+                tokenizer,
+                settings: TaskSettings::default(),
+            }),
+            found => Err(Error::no_head("tag", "token classification", found)),
+        }
+    }
+
+    /// The same with what the folder's `task.json` says.
+    pub fn with_settings(mut self, settings: TaskSettings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// The tags of each text. Words end at white space; punctuation before and after them stands
+    /// alone. A text longer than the model reads is tagged in overlapping windows.
+    ///
+    /// # Errors
+    /// [`Error::NotFinite`], and what the tokenizer or the engine refuse.
+    pub fn tag(&self, texts: &[&str]) -> Result<Vec<Tagged>> {
+        let characters: Vec<Vec<char>> = texts.iter().map(|t| t.chars().collect()).collect();
+        let places: Vec<Vec<Range<usize>>> = characters.iter().map(|c| words_of(c)).collect();
+        let words: Vec<Vec<String>> = characters
+            .iter()
+            .zip(&places)
+            .map(|(text, places)| {
+                let word = |place: &Range<usize>| text[place.clone()].iter().collect();
+                places.iter().map(word).collect()
+            })
+            .collect();
+        let tags = self.tag_words(&words)?;
+        let all = characters.iter().zip(places).zip(words).zip(tags);
+        Ok(all
+            .map(|(((text, places), words), tags)| {
+                let words = places.into_iter().zip(words).zip(tags);
+                let words: Vec<TaggedWord> = words
+                    .map(|((place, word), (tag, confidence))| TaggedWord {
+                        text: word,
+                        start: place.start,
+                        end: place.end,
+                        tag,
+                        confidence,
+                    })
+                    .collect();
+                Tagged {
+                    entities: entities(text, &words),
+                    words,
+                }
+            })
+            .collect())
+    }
+
+    /// The likeliest tag of each word of each text, with its probability; a word without pieces
+    /// is `O`.
+    ///
+    /// # Errors
+    /// As [`Tagger::tag`].
+    pub fn tag_words<S: AsRef<str>>(&self, texts: &[Vec<S>]) -> Result<Vec<Vec<(String, f32)>>> {
+        let max_length = self.settings.max_length_in(&self.engine).max(8);
+        let mut windows = Vec::new();
+        for (text, words) in texts.iter().enumerate() {
+            for place in self.windows(words, max_length)? {
+                let (encoding, pieces) =
+                    features::words(&self.tokenizer, &words[place.clone()], max_length)?;
+                windows.push((text, place, encoding, pieces));
+            }
+        }
+        let rows: Vec<&Encoding> = windows.iter().map(|window| &window.2).collect();
+        let what = What {
+            head: true,
+            ..What::default()
+        };
+        let take = |outputs: albert_engine::Outputs| outputs.token_logits;
+        let logits = outputs(&self.engine, &rows, &what, Of::Tokens, take)?;
+
+        let labels = &self.engine.config().id2label;
+        let temperature = self.settings.temperature.unwrap_or(1.0);
+        let outside = || (OUTSIDE.to_owned(), 1.0);
+        let mut tags: Vec<Vec<(String, f32)>> = texts
+            .iter()
+            .map(|words| words.iter().map(|_| outside()).collect())
+            .collect();
+        // How far a word is from the nearer edge of the window that its tag is from.
+        let mut depths: Vec<Vec<usize>> = texts.iter().map(|words| vec![0; words.len()]).collect();
+        for ((text, place, _, pieces), logits) in windows.iter().zip(&logits) {
+            for (i, piece) in pieces.iter().enumerate() {
+                let Some(piece) = piece else {
+                    continue;
+                };
+                let word = place.start + i;
+                let depth = 1 + i.min(place.len() - 1 - i);
+                if depth <= depths[*text][word] {
+                    continue;
+                }
+                depths[*text][word] = depth;
+                let row = &logits[piece * labels.len()..][..labels.len()];
+                let best = greatest(row);
+                let probability = softmax(row, temperature)[best];
+                tags[*text][word] = (labels[best].clone(), probability);
+            }
+        }
+        Ok(tags)
+    }
+
+    /// Ranges of words that fit into rows; neighbours share about a quarter.
+    fn windows<S: AsRef<str>>(&self, words: &[S], max_length: usize) -> Result<Vec<Range<usize>>> {
+        let pieces = words
+            .iter()
+            .map(|word| Ok(self.tokenizer.tokens(word.as_ref(), false)?.len()))
+            .collect::<Result<Vec<usize>>>()?;
+        // [CLS] and [SEP] stand there too.
+        let room = max_length - 2;
+        let mut windows = Vec::new();
+        let mut start = 0;
+        while start < words.len() {
+            let mut used = 0;
+            let fits = |count: &&usize| {
+                used += **count;
+                used <= room
+            };
+            let count = pieces[start..].iter().take_while(fits).count().max(1);
+            windows.push(start..start + count);
+            if start + count == words.len() {
+                break;
+            }
+            start += (count - count / 4).max(1);
+        }
+        Ok(windows)
+    }
+}
+
+/// Where the words of a text are.
+fn words_of(text: &[char]) -> Vec<Range<usize>> {
+    let mut words = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        if text[at].is_whitespace() {
+            at += 1;
+            continue;
+        }
+        let end = (at..text.len())
+            .find(|&i| text[i].is_whitespace())
+            .unwrap_or(text.len());
+        let is_mark = |i: &usize| text[*i].is_ascii_punctuation();
+        let first = (at..end).find(|i| !is_mark(i)).unwrap_or(end);
+        let last = (first..end).rfind(|i| !is_mark(i)).map_or(first, |i| i + 1);
+        words.extend((at..first).map(|i| i..i + 1));
+        if first < last {
+            words.push(first..last);
+        }
+        words.extend((last..end).map(|i| i..i + 1));
+        at = end;
+    }
+    words
+}
+
+/// What the tags make: from a `B-`, or an `I-` that goes on from nothing of its kind, to the last
+/// `I-` of the same kind.
+fn entities(text: &[char], words: &[TaggedWord]) -> Vec<Entity> {
+    let mut entities: Vec<Entity> = Vec::new();
+    let mut open = false;
+    for word in words {
+        let (prefix, label) = word.tag.split_once('-').unwrap_or((&word.tag, ""));
+        if prefix == OUTSIDE {
+            open = false;
+            continue;
+        }
+        match entities.last_mut() {
+            Some(last) if open && prefix == "I" && last.label == label => {
+                last.end = word.end;
+                last.confidence = last.confidence.min(word.confidence);
+            }
+            _ => entities.push(Entity {
+                label: label.to_owned(),
+                text: String::new(),
+                start: word.start,
+                end: word.end,
+                confidence: word.confidence,
+            }),
+        }
+        open = true;
+    }
+    for entity in &mut entities {
+        entity.text = text[entity.start..entity.end].iter().collect();
+    }
+    entities
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn punctuation_around_a_word_stands_alone() {
+        let text: Vec<char> = " (play)  Élan's, 'it'! ...".chars().collect();
+        let words: Vec<String> = words_of(&text)
+            .into_iter()
+            .map(|word| text[word].iter().collect())
+            .collect();
+        let expected = [
+            "(", "play", ")", "Élan's", ",", "'", "it", "'", "!", ".", ".", ".",
+        ];
+        assert_eq!(words, expected);
+    }
+
+    #[test]
+    fn entities_go_on_over_tags_of_their_kind() {
+        let text: Vec<char> = "play née blue moon by x".chars().collect();
+        let tags = ["O", "B-song", "I-song", "I-artist", "O", "I-song"];
+        let words: Vec<TaggedWord> = words_of(&text)
+            .into_iter()
+            .zip(tags)
+            .map(|(place, tag)| TaggedWord {
+                text: text[place.clone()].iter().collect(),
+                start: place.start,
+                end: place.end,
+                tag: tag.to_owned(),
+                confidence: 0.5,
+            })
+            .collect();
+        let found = entities(&text, &words);
+        let found: Vec<(&str, &str, usize)> = found
+            .iter()
+            .map(|e| (e.label.as_str(), e.text.as_str(), e.start))
+            .collect();
+        let expected = [
+            ("song", "née blue", 5),
+            ("artist", "moon", 14),
+            ("song", "x", 22),
+        ];
+        assert_eq!(found, expected);
+    }
+}
