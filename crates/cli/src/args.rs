@@ -3,6 +3,7 @@
 // The comments below are help texts: [MASK] stands in them as the user sees it.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+mod evaluate;
 mod export;
 #[cfg(feature = "train")]
 mod finetune;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
+pub use evaluate::EvaluateArgs;
 pub use export::{Dtype, ExportArgs};
 #[cfg(feature = "train")]
 pub use finetune::FinetuneArgs;
@@ -56,6 +58,8 @@ pub enum Command {
     Similarity(SimilarityArgs),
     /// Classify by classes that nobody trained for
     ZeroShot(ZeroShotArgs),
+    /// Score a model on labelled examples with their official metrics
+    Evaluate(EvaluateArgs),
     /// Turn text into ids, pieces and character offsets
     Tokenize(TokenizeArgs),
     /// Turn rows of text or ids into hidden states and logits

@@ -100,7 +100,6 @@ impl Run {
 }
 
 /// Seconds as a person says them.
-#[cfg(feature = "train")]
 pub fn duration(seconds: f64) -> String {
     if !seconds.is_finite() {
         return "unknown".to_owned();
@@ -113,7 +112,7 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
-#[cfg(all(test, feature = "train"))]
+#[cfg(test)]
 mod tests {
     use super::duration;
 

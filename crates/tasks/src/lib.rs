@@ -46,6 +46,7 @@ mod spans;
 mod tagger;
 mod zero_shot;
 
+pub use albert_checkpoint::ProblemType;
 pub use albert_engine as engine;
 pub use albert_text as text;
 

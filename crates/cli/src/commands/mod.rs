@@ -7,6 +7,7 @@ mod bench;
 mod corpus;
 mod doctor;
 mod encode;
+mod evaluate;
 mod export;
 mod fill_mask;
 #[cfg(feature = "train")]
@@ -53,6 +54,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Tokenize(args) => tokenize::run(args),
         Command::Encode(args) => encode::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Evaluate(args) => evaluate::run(args),
         Command::Export(args) => export::run(args),
         Command::Models(args) => models::run(args),
         Command::Doctor(args) => doctor::run(args),

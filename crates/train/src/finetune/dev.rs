@@ -163,8 +163,7 @@ impl DevSet {
                 _ => Vec::new(),
             })
             .collect();
-        let same = guesses.iter().zip(&wanted).filter(|(a, b)| a == b).count();
-        let exact = same as f64 / wanted.len().max(1) as f64;
+        let exact = metrics::subset_accuracy(&guesses, &wanted);
         let f1 = metrics::micro_f1(&guesses, &wanted);
         Scores::new("micro_f1", [("micro_f1", f1), ("accuracy", exact)])
     }
@@ -206,7 +205,6 @@ impl DevSet {
         device: &B::Device,
     ) -> Result<Scores> {
         let said = self.answers(model, device)?;
-        let (threshold, f1) = best_threshold(&said);
         let mean =
             |of: fn(&Said) -> f64| said.iter().map(of).sum::<f64>() / said.len().max(1) as f64;
         if said.iter().all(|said| said.has_answer) {
@@ -214,6 +212,15 @@ impl DevSet {
             let exact = mean(|said| said.exact);
             return Ok(Scores::new("f1", [("f1", f1), ("exact_match", exact)]));
         }
+        let scored: Vec<metrics::Answered> = said
+            .iter()
+            .map(|said| metrics::Answered {
+                score: said.f1,
+                no_answer: said.no_answer,
+                has_answer: said.has_answer,
+            })
+            .collect();
+        let (f1, threshold) = metrics::best_threshold(&scored);
         let right = |said: &Said| match said.no_answer > threshold {
             true => f64::from(!said.has_answer),
             false => said.exact,
@@ -287,22 +294,6 @@ struct Said {
     has_answer: bool,
 }
 
-/// The threshold of `no_answer` that gives the best mean F1, and that F1.
-fn best_threshold(said: &[Said]) -> (f64, f64) {
-    let mut order: Vec<&Said> = said.iter().collect();
-    order.sort_by(|a, b| a.no_answer.total_cmp(&b.no_answer));
-    // With the threshold below all, nothing is answered.
-    let mut sum: f64 = said.iter().map(|s| f64::from(!s.has_answer)).sum();
-    let mut best = (order.first().map_or(0.0, |s| s.no_answer - 1.0), sum);
-    for said in order {
-        sum += if said.has_answer { said.f1 } else { -1.0 };
-        if sum > best.1 {
-            best = (said.no_answer, sum);
-        }
-    }
-    (best.0, best.1 / said.len().max(1) as f64)
-}
-
 /// The index of the greatest value; the first of several.
 fn greatest(values: &[f32]) -> usize {
     let better = |best: usize, i: usize| if values[i] > values[best] { i } else { best };
@@ -348,30 +339,4 @@ fn item_logits<B: AlbertBackend>(
         own.to_vec()
     });
     Ok(split.collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_best_threshold_divides_answers_from_none() {
-        let said = |no_answer, f1, has_answer| Said {
-            exact: f1,
-            f1,
-            no_answer,
-            has_answer,
-        };
-        // Two right answers with low scores of none, two questions without an answer above them.
-        let all = [
-            said(3.0, 0.0, false),
-            said(-2.0, 1.0, true),
-            said(1.0, 0.0, false),
-            said(-1.0, 0.5, true),
-        ];
-        assert_eq!(best_threshold(&all), (-1.0, 3.5 / 4.0));
-        // Nothing but questions without an answer: nothing is answered.
-        let none = [said(0.0, 0.0, false), said(1.0, 0.0, false)];
-        assert_eq!(best_threshold(&none), (-1.0, 1.0));
-    }
 }

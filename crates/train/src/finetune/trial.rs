@@ -175,7 +175,9 @@ impl<B: TrainingBackend> Trial<'_, B> {
                 seconds_left: standing.seconds / standing.step as f64
                     * (self.steps - standing.step) as f64,
             });
-            if !(standing.step.is_multiple_of(every) || standing.step == self.steps) {
+            // The last look is at the end, and none shortly before it.
+            let left = self.steps - standing.step;
+            if left > 0 && !(standing.step.is_multiple_of(every) && left * 2 >= every) {
                 continue;
             }
             let dev = match self.dev {

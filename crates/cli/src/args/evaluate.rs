@@ -1,0 +1,46 @@
+//! Evaluation.
+
+use std::path::PathBuf;
+
+use albert_data::Format;
+use clap::Args;
+
+use super::ModelArgs;
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    albert evaluate --model sentiment --data dev.tsv --format sst2\n  \
+    albert evaluate --model qa --data dev-v1.1.json --predictions answers.json --json\n\n\
+    Formats: sst2 cola mrpc stsb qqp mnli qnli rte wnli squad race clinc150 banking77 seq jsonl\n\
+    csv tsv. Scores are fractions of one; intervals hold 95% of a thousand resamples.")]
+pub struct EvaluateArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// Labelled examples
+    #[arg(long, value_name = "FILE")]
+    pub data: PathBuf,
+    /// The file's format; without it, what its name and first lines tell
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// The splits of the file, joined by +; without it, all (clinc150)
+    #[arg(long, value_name = "SPLIT")]
+    pub split: Option<String>,
+    /// The column of the text, in files with named columns
+    #[arg(long, value_name = "NAME")]
+    pub text_column: Option<String>,
+    /// The column of the second text
+    #[arg(long, value_name = "NAME")]
+    pub pair_column: Option<String>,
+    /// The column of the label
+    #[arg(long, value_name = "NAME")]
+    pub label_column: Option<String>,
+    /// Also write what was said to each example: SQuAD's {id: answer}, else JSONL
+    #[arg(long, value_name = "FILE")]
+    pub predictions: Option<PathBuf>,
+    /// Also write a report with the worst mistakes, as HTML
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

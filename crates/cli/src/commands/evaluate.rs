@@ -1,0 +1,95 @@
+//! `albert evaluate`.
+
+use std::time::Instant;
+
+use albert_checkpoint::{ProblemType, write_atomic};
+use albert_data::{Columns, Dataset, Format, ReadOptions, detect, read};
+use albert_eval::{Evaluation, Model, evaluate, report};
+use anyhow::Result;
+use serde_json::{Map, Value};
+
+use super::{TaskModel, open_task};
+use crate::args::EvaluateArgs;
+use crate::output;
+use crate::progress::{Steps, duration};
+
+pub fn run(args: EvaluateArgs) -> Result<()> {
+    let TaskModel {
+        engine,
+        tokenizer,
+        settings,
+    } = open_task(&args.model, "sentiment")?;
+    let format = match args.format {
+        Some(format) => format,
+        None => detect(&args.data)?,
+    };
+    let options = ReadOptions {
+        format: Some(format),
+        columns: Columns {
+            text: args.text_column.clone(),
+            text_pair: args.pair_column.clone(),
+            label: args.label_column.clone(),
+        },
+        split: args.split.clone(),
+        // A regressor is asked for numbers, however they are written.
+        scores: engine.config().problem() == ProblemType::Regression
+            && engine.config().architecture.has_pooler()
+            && matches!(format, Format::Jsonl | Format::Csv | Format::Tsv),
+    };
+    let data = read(&args.data, &options)?;
+    let model = Model {
+        engine,
+        tokenizer,
+        settings,
+    };
+    let (mut steps, began) = (Steps::new(), Instant::now());
+    let evaluated = evaluate(&model, &data, &args.data, Some(format), &mut |done, all| {
+        let rate = done as f64 / began.elapsed().as_secs_f64().max(1e-9);
+        steps.show(&format!(
+            "{} of {} examples, {rate:.0}/s, {} left",
+            output::thousands(done as u64),
+            output::thousands(all as u64),
+            duration((all - done) as f64 / rate)
+        ));
+    });
+    steps.finish();
+    let evaluation = evaluated?;
+    if let Some(path) = &args.predictions {
+        write_atomic(path, predictions(&data, &evaluation)?.as_bytes())?;
+    }
+    if let Some(path) = &args.report {
+        let model = args.model.model.as_deref().unwrap_or("sentiment");
+        let title = format!("{model} on {}", args.data.display());
+        write_atomic(path, report(&title, &evaluation).as_bytes())?;
+    }
+    if args.json {
+        return output::json(&evaluation);
+    }
+    let rows: Vec<Vec<String>> = evaluation
+        .metrics
+        .iter()
+        .map(|(name, value)| {
+            let interval = evaluation.intervals.get(name);
+            let interval =
+                interval.map_or_else(String::new, |[low, high]| format!("{low:.4} to {high:.4}"));
+            vec![name.clone(), format!("{value:.4}"), interval]
+        })
+        .collect();
+    output::table(&["score", "value", "95% interval"], &rows)?;
+    output::line(&format!(
+        "{} examples in {}",
+        output::thousands(evaluation.rows as u64),
+        duration(evaluation.seconds)
+    ))
+}
+
+fn predictions(data: &Dataset, evaluation: &Evaluation) -> Result<String> {
+    let said = evaluation.predictions.iter();
+    if matches!(data, Dataset::Questions(_)) {
+        let answer = |said: &albert_eval::Prediction| (said.id.clone(), said.answer.clone().into());
+        let answers: Map<String, Value> = said.map(answer).collect();
+        return Ok(serde_json::to_string(&answers)? + "\n");
+    }
+    let lines = said.map(|said| Ok(serde_json::to_string(said)? + "\n"));
+    lines.collect()
+}
