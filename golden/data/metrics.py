@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Holds our metrics against the reference implementations on random sets of predictions.
 
-Made with Python 3.11, scikit-learn 1.7.2, scipy 1.16.3 and seqeval 1.2.2:
+Made with Python 3.11, scikit-learn 1.7.2, scipy 1.17.1 and seqeval 1.2.2:
 
     cargo build --release -p albert-data --example score_sets
     python golden/data/metrics.py [--sets 1000] [--write]

@@ -96,9 +96,7 @@ impl<B: AlbertBackend> Taught<'_, B> {
             (Target::Tags(_), Some(logits), _) => self.tags(logits.clone()),
             (Target::Number(_), Some(scores), _) => self.numbers(scores.clone()),
             (Target::Classes(_), Some(logits), _) => self.any_classes(logits.clone()),
-            (Target::Class(_), Some(logits), _)
-                if self.architecture == Architecture::SequenceClassification =>
-            {
+            (Target::Class(_), Some(logits), _) if !self.teaching.contrast => {
                 self.classes(logits.clone())
             }
             (Target::Alike(_), ..) => self.alike(self.vectors(output)),
@@ -227,8 +225,14 @@ impl<B: AlbertBackend> Taught<'_, B> {
         table + self.floats(masks.collect(), shape)
     }
 
-    /// The mean of each row's last hidden states, of length 1: `[rows, hidden]`.
+    /// What a row is to a head that reads rows: the pooled vector under a classifier, else the mean
+    /// of the last hidden states; of length 1: `[rows, hidden]`.
     fn vectors(&self, output: &TaskOutput<B>) -> Tensor<B, 2> {
+        if let (Architecture::SequenceClassification, Some(pooled)) =
+            (self.architecture, &output.albert.pooled)
+        {
+            return unit(pooled.clone());
+        }
         unit_means(
             self.batch,
             output.albert.last_hidden_state.clone(),
@@ -331,7 +335,11 @@ pub(crate) fn unit_means<B: AlbertBackend>(
         means[row * tokens + start..][..length].fill(1.0 / length as f32);
     }
     let means = TensorData::new(means, [rows.count(), tokens]);
-    let means = Tensor::<B, 2>::from_data(means, device).matmul(hidden);
-    let norms = means.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
-    means / norms
+    unit(Tensor::<B, 2>::from_data(means, device).matmul(hidden))
+}
+
+/// The same rows with length 1.
+fn unit<B: AlbertBackend>(rows: Tensor<B, 2>) -> Tensor<B, 2> {
+    let norms = rows.clone().square().sum_dim(1).sqrt().clamp_min(1e-12);
+    rows / norms
 }

@@ -180,6 +180,13 @@ impl<B: TrainingBackend> Trial<'_, B> {
             if left > 0 && !(standing.step.is_multiple_of(every) && left * 2 >= every) {
                 continue;
             }
+            if !value.is_finite() {
+                // The weights themselves are no numbers any more, or lead to none.
+                return Err(Error::Diverged {
+                    rate: self.rate,
+                    step: standing.step,
+                });
+            }
             let dev = match self.dev {
                 Some(dev) => Some(dev.score::<B::InnerBackend>(&model.valid(), self.device)?),
                 None => None,

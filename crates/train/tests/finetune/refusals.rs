@@ -1,0 +1,112 @@
+//! What cannot be learnt is refused by file and line.
+
+use albert_checkpoint::{AlbertConfig, Checkpoint, DType, SaveTensor, save};
+use albert_data::Dataset;
+use albert_train::finetune::Task;
+
+use crate::common::{classes, mini, options, questions, run, scores};
+
+const RECIPE: &str = "epochs = 1\nbatch = 8\nrates = [1e-4]";
+
+fn refusal(task: Task, train: Dataset, dev: Dataset) -> String {
+    let home = tempfile::tempdir().unwrap();
+    let options = options(task, train, dev, RECIPE, &home.path().join("model"));
+    let message = run(&options).unwrap_err().to_string();
+    assert!(!options.output.exists(), "{message}");
+    message
+}
+
+#[test]
+fn labels_and_kinds_that_do_not_fit() {
+    let mut dev = classes(8);
+    if let Dataset::Classes { examples, .. } = &mut dev {
+        examples[2].labels = vec!["plant".into()];
+    }
+    let message = refusal(Task::Classify, classes(8), dev);
+    assert_eq!(
+        message,
+        "dev.jsonl: line 3: the label `plant` is not among those that are learnt: animal, tool"
+    );
+
+    let message = refusal(Task::Classify, scores(8), classes(8));
+    assert!(
+        message.starts_with("train.jsonl: has 0 classes"),
+        "{message}"
+    );
+    let message = refusal(Task::Answer, classes(8), questions(8));
+    assert!(
+        message.starts_with("train.jsonl: has classes; `answer` needs questions"),
+        "{message}"
+    );
+    let message = refusal(Task::Embed, classes(8), scores(8));
+    assert!(
+        message.contains("train.jsonl: line 1: has one text"),
+        "{message}"
+    );
+
+    let mut train = questions(8);
+    if let Dataset::Questions(examples) = &mut train {
+        examples[1].question = "why ".repeat(300);
+    }
+    let message = refusal(Task::Answer, train, questions(8));
+    assert!(
+        message.starts_with("train.jsonl: question q1: the question has"),
+        "{message}"
+    );
+}
+
+#[test]
+fn answers_that_are_not_there_are_counted() {
+    let home = tempfile::tempdir().unwrap();
+    let mut train = questions(8);
+    if let Dataset::Questions(examples) = &mut train {
+        examples[1].answers[0].text = "moon".into();
+    }
+    let output = home.path().join("model");
+    let report = run(&options(Task::Answer, train, questions(8), RECIPE, &output)).unwrap();
+    assert_eq!(report.examples, 7);
+    let expected = "1 of 8 answers do not occur in their contexts and are not learnt from";
+    assert_eq!(report.notes[0], expected);
+}
+
+#[test]
+fn a_folder_with_numbers_that_are_none_is_not_fine_tuned() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("broken");
+    let checkpoint = Checkpoint::open(&mini()).unwrap();
+    let config: AlbertConfig = checkpoint.config().clone();
+    let mut values: Vec<_> = checkpoint
+        .tensors()
+        .map(|t| (t.name.to_owned(), t.shape.to_vec(), t.to_f32().into_owned()))
+        .collect();
+    values[3].2[5] = f32::NAN;
+    let name = values[3].0.clone();
+    let tensors: Vec<SaveTensor<'_>> = values
+        .iter()
+        .map(|(name, shape, data)| SaveTensor { name, shape, data })
+        .collect();
+    let tokenizer = mini().join("tokenizer.json");
+    let extra = [("tokenizer.json", tokenizer.as_path())];
+    save(&dir, &config, &tensors, DType::F32, &extra).unwrap();
+    let output = home.path().join("model");
+    let mut options = options(Task::Classify, classes(8), classes(8), RECIPE, &output);
+    options.model = dir;
+    let message = run(&options).unwrap_err().to_string();
+    assert!(
+        message.contains(&name) && message.contains("not finite"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_rate_that_is_far_too_high_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let recipe = "epochs = 40\nbatch = 8\nrates = [1e30]\nwarmup_steps = 0";
+    let output = home.path().join("model");
+    let options = options(Task::Classify, classes(16), classes(8), recipe, &output);
+    let message = run(&options).unwrap_err().to_string();
+    assert!(
+        message.contains("at rate 1e30 the loss came apart"),
+        "{message}"
+    );
+}
