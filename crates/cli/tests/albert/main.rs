@@ -8,6 +8,8 @@ mod common;
 #[cfg(feature = "train")]
 mod corpus;
 #[cfg(feature = "train")]
+mod finetune;
+#[cfg(feature = "train")]
 mod kill;
 #[cfg(feature = "train")]
 mod pretrain;
