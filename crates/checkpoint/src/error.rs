@@ -88,6 +88,15 @@ pub enum Error {
         tensors: Vec<String>,
     },
 
+    /// A model of the Hugging Face hub could not be had.
+    #[error("{name} on the Hugging Face hub: {problem}")]
+    Hub {
+        /// Its name, `owner/name`.
+        name: String,
+        /// What is wrong, and what to do.
+        problem: String,
+    },
+
     /// No model of this name is in the places where models are kept.
     #[error("no model `{name}`; {}; {}", Looked(looked_in), Known(known))]
     NoSuchModel {

@@ -37,10 +37,13 @@ pub struct ShippedModel {
 /// Models that ship are looked for in `$ALBERT_MODELS`, then in `models` beside
 /// the executable and in each folder above it, then in the user's data folder. A
 /// folder that has the name of a shipped model is meant by writing `./NAME`.
+/// With the feature `hub`, a name of the form `owner/name` that is no folder is one of the Hugging
+/// Face hub: it is downloaded once into the cache that all of the hub's programs share.
 ///
 /// # Errors
 /// [`Error::NoSuchModel`] with the places and the names that are there;
-/// [`Error::Folder`] for a path that does not exist.
+/// [`Error::Folder`] for a path that does not exist; [`Error::Hub`] for a name that the hub does
+/// not give.
 pub fn find_model(name_or_dir: Option<&str>) -> Result<PathBuf> {
     find_in(&places(), name_or_dir)
 }
@@ -102,6 +105,8 @@ fn find_in(places: &[PathBuf], name_or_dir: Option<&str>) -> Result<PathBuf> {
     }
     match name_or_dir.map(Path::new) {
         Some(dir) if dir.is_dir() => Ok(dir.to_path_buf()),
+        #[cfg(feature = "hub")]
+        Some(dir) if !dir.exists() && crate::hub::is_name(name) => crate::hub::fetch(name),
         Some(dir) if !is_plain_name(name) || dir.exists() => {
             let problem = if dir.exists() {
                 "is a file; a model is the folder that holds config.json and the weights"

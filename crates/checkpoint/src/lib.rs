@@ -46,6 +46,8 @@ mod error;
 mod files;
 mod find;
 mod header;
+#[cfg(feature = "hub")]
+mod hub;
 mod inspect;
 mod json;
 mod labels;

@@ -11,7 +11,7 @@ use crate::header::{self, Entry};
 use crate::mmap::MappedFile;
 
 pub(crate) const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const INDEX: &str = "model.safetensors.index.json";
 
 /// Weights in formats that this program does not read, with their origin.
 const FOREIGN: [(&str, &str); 8] = [
@@ -160,7 +160,7 @@ fn open_file(path: PathBuf) -> Result<(WeightFile, Vec<Entry>)> {
 }
 
 /// The tensors of each shard, by the index.
-fn read_index(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
+pub(crate) fn read_index(path: &Path) -> Result<BTreeMap<String, Vec<String>>> {
     let text = read_text(path)?;
     let index: Value = serde_json::from_str(&text).map_err(|e| Error::json(path, &e))?;
     let Some(map) = index.get("weight_map").and_then(Value::as_object) else {

@@ -9,6 +9,8 @@ mod common;
 mod corpus;
 #[cfg(feature = "train")]
 mod finetune;
+#[cfg(feature = "hub")]
+mod hub;
 #[cfg(feature = "train")]
 mod kill;
 #[cfg(feature = "train")]
