@@ -91,7 +91,7 @@ impl Checkpoint {
         &self.survey
     }
 
-    /// The tokenizer's file: `tokenizer.json`, else `spiece.model`; of the base, where the folder has
+    /// The tokenizer's file: `tokenizer.json`, else `spiece.model`, else `vocab.txt`; of the base, where the folder has
     /// none.
     pub fn tokenizer_file(&self) -> Option<PathBuf> {
         self.tokenizer_file.clone()
@@ -129,9 +129,9 @@ impl Checkpoint {
     }
 }
 
-/// The tokenizer's file in a folder: `tokenizer.json`, else `spiece.model`.
+/// The tokenizer's file in a folder: `tokenizer.json`, else `spiece.model`, else `vocab.txt`.
 pub(crate) fn tokenizer_file(dir: &Path) -> Option<PathBuf> {
-    ["tokenizer.json", "spiece.model"]
+    ["tokenizer.json", "spiece.model", "vocab.txt"]
         .iter()
         .map(|n| dir.join(n))
         .find(|path| path.is_file())

@@ -18,7 +18,7 @@ pub enum Error {
     #[error(transparent)]
     Text(#[from] albert_text::Error),
     /// The folder holds no tokenizer.
-    #[error("{}: no tokenizer.json and no spiece.model in this folder", .0.display())]
+    #[error("{}: none of tokenizer.json, spiece.model and vocab.txt is in this folder", .0.display())]
     NoTokenizer(PathBuf),
     /// The tokenizer knows more pieces than the model has embeddings.
     #[error(

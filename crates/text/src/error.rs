@@ -15,7 +15,7 @@ pub enum Error {
         source: std::io::Error,
     },
     /// A folder holds neither `tokenizer.json` nor `spiece.model`.
-    #[error("{}: no tokenizer.json and no spiece.model in this folder", .0.display())]
+    #[error("{}: none of tokenizer.json, spiece.model and vocab.txt is in this folder", .0.display())]
     NoTokenizer(PathBuf),
     /// A tokenizer file that is not what its name or its first bytes promise.
     #[error("{path}: {reason}", path = path.display())]

@@ -61,6 +61,7 @@ mod tokenizer;
 mod train;
 mod trie;
 mod vocabulary;
+mod wordpiece;
 
 pub use encoding::{EncodeOptions, Encoding, Truncation};
 pub use error::{Error, Result};

@@ -9,6 +9,7 @@ use crate::ids::Certainty;
 use crate::json::JsonTokenizer;
 use crate::spiece::SpieceTokenizer;
 use crate::vocabulary::{SpecialIds, Vocabulary};
+use crate::wordpiece::{self, Rules, VOCAB_NAME};
 use crate::{Error, Result};
 
 /// The name of a tokenizer file of the `tokenizers` crate.
@@ -35,7 +36,8 @@ enum Backend {
 }
 
 impl Tokenizer {
-    /// Reads a `tokenizer.json` or a `spiece.model`; which one, its first byte tells.
+    /// Reads a `tokenizer.json`, a `spiece.model`, which of the two, its first byte tells, or under a
+    /// name that ends in `.txt` a WordPiece vocabulary with the rules of an uncased BERT.
     ///
     /// # Errors
     /// A file that cannot be read, that is neither, that is damaged, or that lacks one of ALBERT's
@@ -47,7 +49,9 @@ impl Tokenizer {
     }
 
     /// Reads the tokenizer of a checkpoint folder: `tokenizer.json`, else `spiece.model` with the
-    /// `do_lower_case`, `remove_space` and `keep_accents` of a `tokenizer_config.json` beside it.
+    /// `do_lower_case`, `remove_space` and `keep_accents` of a `tokenizer_config.json` beside it, else
+    /// `vocab.txt` (WordPiece, as transformers' `BertTokenizer`) with its `do_lower_case`,
+    /// `strip_accents` and `tokenize_chinese_chars`.
     ///
     /// # Errors
     /// As [`Tokenizer::from_file`], and a folder with neither.
@@ -71,6 +75,19 @@ impl Tokenizer {
             }
             return Ok(tokenizer);
         }
+        let vocab = folder.join(VOCAB_NAME);
+        if vocab.exists() {
+            let config = folder.join(CONFIG_NAME);
+            let rules = match config.exists() {
+                true => {
+                    let text = std::fs::read_to_string(&config).map_err(Error::io(&config))?;
+                    Rules::parse(&text).map_err(|reason| Error::file(&config, reason))?
+                }
+                false => Rules::default(),
+            };
+            let bytes = std::fs::read(&vocab).map_err(Error::io(&vocab))?;
+            return Self::from_wordpiece(&bytes, rules, &vocab);
+        }
         Err(Error::NoTokenizer(folder.to_path_buf()))
     }
 
@@ -79,6 +96,9 @@ impl Tokenizer {
     /// # Errors
     /// As [`Tokenizer::from_file`].
     pub fn from_bytes(bytes: Vec<u8>, path: &Path) -> Result<Self> {
+        if path.extension().is_some_and(|name| name == "txt") {
+            return Self::from_wordpiece(&bytes, Rules::default(), path);
+        }
         // A SentencePiece model starts with the key of its first piece, a line feed to JSON's eyes.
         match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
             None => Err(Error::file(path, "the file is empty")),
@@ -89,6 +109,10 @@ impl Tokenizer {
             )),
             Some(_) => Self::from_spiece(bytes, path),
         }
+    }
+
+    fn from_wordpiece(bytes: &[u8], rules: Rules, path: &Path) -> Result<Self> {
+        Self::from_json(wordpiece::as_json(bytes, rules, path)?, path)
     }
 
     fn from_spiece(bytes: Vec<u8>, path: &Path) -> Result<Self> {
@@ -110,7 +134,8 @@ impl Tokenizer {
     }
 
     /// Writes the tokenizer into a folder, under the name and in the form that it was read in:
-    /// `tokenizer.json` for one that was trained here. Returns the file's path. A `spiece.model` with
+    /// `tokenizer.json` for one that was trained here, and for a `vocab.txt`, with its rules in it.
+    /// Returns the file's path. A `spiece.model` with
     /// rules other than ALBERT's gets its `tokenizer_config.json`.
     ///
     /// The folder is created if it is missing. The file gets a temporary name first, so that no half file

@@ -63,10 +63,17 @@ impl Vocabulary {
             mask: find(["[MASK]", "[MASK]"])?,
         };
         let special = specials.all();
+        // WordPiece marks the pieces that go on with a word, SentencePiece those that begin one.
+        let goes_on = |piece: &String| piece.starts_with(CONTINUES);
+        let wordpiece = pieces.iter().any(goes_on) && !pieces.iter().any(|p| p.starts_with('▁'));
+        let starts = |piece: &String| match wordpiece {
+            true => !goes_on(piece),
+            false => starts_word(piece),
+        };
         let word_start = pieces
             .iter()
             .enumerate()
-            .map(|(id, piece)| special.contains(&(id as u32)) || starts_word(piece))
+            .map(|(id, piece)| special.contains(&(id as u32)) || starts(piece))
             .collect();
         let ordinary = (0..pieces.len())
             .map(|id| {
@@ -106,6 +113,9 @@ impl Vocabulary {
         self.ordinary.get(id as usize).copied().unwrap_or(false)
     }
 }
+
+/// Stands before WordPiece's pieces that go on with a word.
+const CONTINUES: &str = "##";
 
 /// Marks that Google's rule counts as words of their own.
 const MARKS: &str = "!\"#$%&()*+,-./:;?@[\\]^_`{|}~£€";
