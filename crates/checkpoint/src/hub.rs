@@ -12,7 +12,7 @@ use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo};
 
 use crate::error::{Error, Result};
-use crate::weights::{INDEX, SINGLE, read_index};
+use crate::weights::{INDEX, SINGLE, TORCH, read_index};
 
 const CONFIG: &str = "config.json";
 
@@ -74,16 +74,17 @@ pub(crate) fn fetch(name: &str) -> Result<PathBuf> {
     let get = |file: &str| optional(&repo, file).map_err(|error| fail(told(&error)));
 
     if get(SINGLE)?.is_none() {
-        let Some(index) = get(INDEX)? else {
-            return Err(fail(format!(
-                "it has neither {SINGLE} nor {INDEX}, or it is not there, or it needs a token \
-                 (HF_TOKEN)"
-            )));
-        };
-        for shard in read_index(&index)?.into_keys() {
-            if get(&shard)?.is_none() {
-                return Err(fail(format!("{INDEX} lists {shard}, which is not there")));
+        if let Some(index) = get(INDEX)? {
+            for shard in read_index(&index)?.into_keys() {
+                if get(&shard)?.is_none() {
+                    return Err(fail(format!("{INDEX} lists {shard}, which is not there")));
+                }
             }
+        } else if get(TORCH)?.is_none() {
+            return Err(fail(format!(
+                "it has none of {SINGLE}, {INDEX} and {TORCH}, or it is not there, or it needs a \
+                 token (HF_TOKEN)"
+            )));
         }
     }
     if get("spiece.model")?.is_none() {

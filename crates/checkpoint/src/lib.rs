@@ -54,11 +54,13 @@ mod labels;
 mod mmap;
 mod names;
 mod parameters;
+mod pickle;
 mod preset;
 mod save;
 mod survey;
 mod tensor;
 mod tensor_writer;
+mod torch;
 mod weights;
 
 pub use checkpoint::Checkpoint;

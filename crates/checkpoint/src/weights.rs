@@ -1,4 +1,4 @@
-//! The weight files of a folder: one safetensors file, or several with an index.
+//! The weight files of a folder: one safetensors file or several with an index, else PyTorch's.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
@@ -9,14 +9,18 @@ use crate::error::{Error, Result};
 use crate::files::read_text;
 use crate::header::{self, Entry};
 use crate::mmap::MappedFile;
+use crate::torch;
 
 pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
+pub(crate) const TORCH: &str = "pytorch_model.bin";
 
 /// Weights in formats that this program does not read, with their origin.
-const FOREIGN: [(&str, &str); 8] = [
-    ("pytorch_model.bin", "PyTorch's pickle format"),
-    ("pytorch_model.bin.index.json", "PyTorch's pickle format"),
+const FOREIGN: [(&str, &str); 7] = [
+    (
+        "pytorch_model.bin.index.json",
+        "shards of PyTorch's pickle format",
+    ),
     ("tf_model.h5", "TensorFlow's format"),
     ("flax_model.msgpack", "Flax's format"),
     ("model.ckpt-best.index", "TensorFlow's checkpoint format"),
@@ -57,6 +61,10 @@ impl Weights {
         let index = dir.join(INDEX);
         if index.exists() {
             return Self::open_shards(dir, &index);
+        }
+        let torch = dir.join(TORCH);
+        if torch.exists() {
+            return Self::open_only(torch);
         }
         Err(Error::folder(dir, no_weights(dir)))
     }
@@ -146,7 +154,11 @@ fn open_file(path: PathBuf) -> Result<(WeightFile, Vec<Entry>)> {
         let problem = "is a pointer to the weights and not the weights: run `git lfs pull` there";
         return Err(Error::weights(&path, problem));
     }
-    match header::read(map.bytes()) {
+    let read = match path.extension().is_some_and(|end| end == "bin") {
+        true => torch::read(map.bytes()),
+        false => header::read(map.bytes()),
+    };
+    match read {
         Ok(entries) => Ok((WeightFile { path, map }, entries)),
         Err(header::HeaderError {
             tensor: Some(tensor),
@@ -211,5 +223,5 @@ fn no_weights(dir: &Path) -> String {
             );
         }
     }
-    format!("has no weights: there is neither {SINGLE} nor {INDEX}")
+    format!("has no weights: there is none of {SINGLE}, {INDEX} and {TORCH}")
 }

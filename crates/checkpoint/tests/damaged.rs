@@ -226,7 +226,7 @@ fn folders_without_weights_say_what_they_lack() {
     fs::write(dir.path().join("pytorch_model.bin"), b"").unwrap();
     assert_says(
         &message(open(&dir)),
-        &["only as pytorch_model.bin", "save_pretrained"],
+        &["pytorch_model.bin", "no archive of PyTorch"],
     );
     fs::create_dir(dir.path().join("model.safetensors")).unwrap();
     assert_says(
