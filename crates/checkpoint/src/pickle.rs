@@ -142,7 +142,7 @@ impl<'a> Machine<'a> {
                 b'}' => self.stack.push(Value::Dict(Rc::default())),
                 b']' => self.stack.push(Value::Ignored),
                 b')' => self.stack.push(Value::Tuple(Rc::from([]), 1)),
-                b't' => self.tuple_from_mark()?,
+                b't' => self.tuple_since_mark()?,
                 0x85..=0x87 => {
                     let count = usize::from(code - 0x84);
                     let from = self.stack.len().checked_sub(count).ok_or_else(ended)?;
@@ -170,7 +170,7 @@ impl<'a> Machine<'a> {
                     self.insert([(name, value)])?;
                 }
                 b'u' => {
-                    let items = self.from_mark()?;
+                    let items = self.since_mark()?;
                     let mut pairs = Vec::with_capacity(items.len() / 2);
                     let mut items = items.into_iter();
                     while let (Some(name), Some(value)) = (items.next(), items.next()) {
@@ -183,7 +183,7 @@ impl<'a> Machine<'a> {
                     self.pop()?;
                 }
                 b'e' => {
-                    self.from_mark()?;
+                    self.since_mark()?;
                 }
                 b'Q' => self.storage()?,
                 b'R' => self.call()?,
@@ -243,12 +243,12 @@ impl<'a> Machine<'a> {
         self.stack.pop().ok_or_else(ended)
     }
 
-    fn from_mark(&mut self) -> Result<Vec<Value>> {
+    fn since_mark(&mut self) -> Result<Vec<Value>> {
         let mark = self.marks.pop().filter(|&mark| mark <= self.stack.len());
         Ok(self.stack.split_off(mark.ok_or_else(ended)?))
     }
 
-    fn tuple_from_mark(&mut self) -> Result<()> {
+    fn tuple_since_mark(&mut self) -> Result<()> {
         let mark = self.marks.pop().filter(|&mark| mark <= self.stack.len());
         self.tuple(mark.ok_or_else(ended)?)
     }

@@ -417,7 +417,7 @@ impl Asking<'_> {
             let answered = answered.map_err(|source| Error::Example {
                 path: self.path.to_owned(),
                 place: format!("question {}", example.id),
-                source,
+                source: Box::new(source),
             })?;
             let best = answered.answers.first();
             let text = best.map_or_else(String::new, |best| best.text.clone());
@@ -492,7 +492,7 @@ impl Asking<'_> {
             let chosen = chosen.map_err(|source| Error::Example {
                 path: self.path.to_owned(),
                 place: format!("line {}", example.line),
-                source,
+                source: Box::new(source),
             })?;
             right.push(chosen.choice == example.answer);
             if chosen.choice != example.answer {

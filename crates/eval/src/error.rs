@@ -46,7 +46,7 @@ pub enum Error {
         /// Which example: its line or id.
         place: String,
         /// What is wrong.
-        source: albert_tasks::Error,
+        source: Box<albert_tasks::Error>,
     },
 }
 

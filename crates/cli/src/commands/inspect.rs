@@ -38,6 +38,7 @@ fn json(found: &Inspection) -> Result<()> {
         "bytes": found.bytes,
         "dtypes": dtypes,
         "weights": found.weight_files,
+        "base": found.base,
         "tokenizer": found.tokenizer_file,
         "missing": found.missing,
         "faults": found.faults,
@@ -97,6 +98,9 @@ fn table(found: &Inspection) -> Result<()> {
             if found.is_loadable() { "yes" } else { "no" }.to_owned(),
         ),
     ];
+    if let Some(base) = &found.base {
+        rows.push(("the other tensors", format!("those of {}", base.display())));
+    }
     for (title, list) in [
         ("missing", &found.missing),
         ("fault", &found.faults),

@@ -108,7 +108,7 @@ fn examples_become_a_model_that_answers() {
     );
     names(
         &stdout(&["inspect", text(&model)]),
-        &["SequenceClassification"],
+        &["SequenceClassification", "those of", "mini"],
     );
 }
 

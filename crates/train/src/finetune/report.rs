@@ -88,10 +88,9 @@ pub(crate) fn write<B: TrainingBackend>(
 ) -> Result<(Report, Option<String>)> {
     let model = fit.model_with(fitted.weights)?;
     let valid = model.valid();
-    let calibration = match prepared.dev.class_logits(&valid, fit.device)? {
-        Some((logits, labels)) => Some(calibrate(&logits, &labels, prepared.labels.names.len())),
-        None => None,
-    };
+    let classes = prepared.labels.names.len();
+    let calibration = prepared.dev.class_logits(&valid, fit.device)?;
+    let calibration = calibration.map(|(logits, labels)| calibrate(&logits, &labels, classes));
     let train = train_scores(prepared, &valid, fit.device)?;
     let mut report = Report {
         task: prepared.task.name().to_owned(),
