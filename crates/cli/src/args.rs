@@ -14,6 +14,8 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(feature = "train")]
+pub use evaluate::ColumnArgs;
 pub use evaluate::EvaluateArgs;
 pub use export::{Dtype, ExportArgs};
 #[cfg(feature = "train")]

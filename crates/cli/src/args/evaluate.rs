@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use albert_data::Format;
+use albert_data::{Columns, Format};
 use clap::Args;
 
 use super::ModelArgs;
@@ -25,15 +25,8 @@ pub struct EvaluateArgs {
     /// The splits of the file, joined by +; without it, all (clinc150)
     #[arg(long, value_name = "SPLIT")]
     pub split: Option<String>,
-    /// The column of the text, in files with named columns
-    #[arg(long, value_name = "NAME")]
-    pub text_column: Option<String>,
-    /// The column of the second text
-    #[arg(long, value_name = "NAME")]
-    pub pair_column: Option<String>,
-    /// The column of the label
-    #[arg(long, value_name = "NAME")]
-    pub label_column: Option<String>,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
     /// Also write what was said to each example: SQuAD's {id: answer}, else JSONL
     #[arg(long, value_name = "FILE")]
     pub predictions: Option<PathBuf>,
@@ -43,4 +36,28 @@ pub struct EvaluateArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Which columns hold what, in files with named ones.
+#[derive(Args)]
+pub struct ColumnArgs {
+    /// The column of the text, in files with named columns
+    #[arg(long, value_name = "NAME")]
+    pub text_column: Option<String>,
+    /// The column of the second text
+    #[arg(long, value_name = "NAME")]
+    pub pair_column: Option<String>,
+    /// The column of the label
+    #[arg(long, value_name = "NAME")]
+    pub label_column: Option<String>,
+}
+
+impl From<&ColumnArgs> for Columns {
+    fn from(args: &ColumnArgs) -> Self {
+        Columns {
+            text: args.text_column.clone(),
+            text_pair: args.pair_column.clone(),
+            label: args.label_column.clone(),
+        }
+    }
 }

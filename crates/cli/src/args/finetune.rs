@@ -7,7 +7,7 @@ use albert_train::finetune::Task;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use super::{Device, TrainPrecision};
+use super::{ColumnArgs, Device, TrainPrecision};
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -46,15 +46,8 @@ pub struct FinetuneArgs {
     /// The splits of the dev file (clinc150: val+oos_val)
     #[arg(long, value_name = "SPLIT")]
     pub dev_split: Option<String>,
-    /// The column of the text, in files with named columns
-    #[arg(long, value_name = "NAME")]
-    pub text_column: Option<String>,
-    /// The column of the second text
-    #[arg(long, value_name = "NAME")]
-    pub pair_column: Option<String>,
-    /// The column of the label
-    #[arg(long, value_name = "NAME")]
-    pub label_column: Option<String>,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
     /// Other names for labels, as 0=negative 1=positive
     #[arg(long, value_name = "LABEL=NAME", num_args = 1.., value_parser = renaming)]
     pub label_names: Vec<(String, String)>,

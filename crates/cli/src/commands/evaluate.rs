@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use albert_checkpoint::{ProblemType, write_atomic};
-use albert_data::{Columns, Dataset, Format, ReadOptions, detect, read};
+use albert_data::{Dataset, Format, ReadOptions, detect, read};
 use albert_eval::{Evaluation, Model, evaluate, report};
 use anyhow::Result;
 use serde_json::{Map, Value};
@@ -25,11 +25,7 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     };
     let options = ReadOptions {
         format: Some(format),
-        columns: Columns {
-            text: args.text_column.clone(),
-            text_pair: args.pair_column.clone(),
-            label: args.label_column.clone(),
-        },
+        columns: (&args.columns).into(),
         split: args.split.clone(),
         // A regressor is asked for numbers, however they are written.
         scores: engine.config().problem() == ProblemType::Regression

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use albert_checkpoint::{DType, find_model, write_atomic};
-use albert_data::{Columns, Dataset, Format, ReadOptions, read};
+use albert_data::{Dataset, Format, ReadOptions, read};
 use albert_kernels::ThreadPool;
 use albert_model::TrainingBackend;
 use albert_train::finetune::{
@@ -73,11 +73,7 @@ fn options(args: &FinetuneArgs) -> Result<FinetuneOptions> {
     let source = |path: &Path, format: Option<Format>, split: &Option<String>| -> Result<Source> {
         let options = ReadOptions {
             format,
-            columns: Columns {
-                text: args.text_column.clone(),
-                text_pair: args.pair_column.clone(),
-                label: args.label_column.clone(),
-            },
+            columns: (&args.columns).into(),
             split: split.clone(),
             scores: args.task == Task::Regress,
         };

@@ -15,3 +15,4 @@ mod hub;
 mod kill;
 #[cfg(feature = "train")]
 mod pretrain;
+mod shipped;
