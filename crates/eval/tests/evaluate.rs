@@ -1,0 +1,181 @@
+//! Evaluating the models that ship on a few made-up examples.
+
+use std::path::{Path, PathBuf};
+
+use albert_data::{AnswerText, Dataset, Format, QuestionExample, ScoreExample, TextExample};
+use albert_eval::{Evaluation, Model, Result, evaluate, report};
+use albert_tasks::{Classifier, TaskSettings, TextInput, open};
+
+fn model(name: &str) -> Model {
+    let dir: PathBuf = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../models")
+        .join(name);
+    let (engine, tokenizer) = open(&dir, Default::default()).unwrap();
+    Model {
+        engine,
+        tokenizer,
+        settings: TaskSettings::read(&dir).unwrap(),
+    }
+}
+
+fn score(name: &str, data: &Dataset, format: Option<Format>) -> Result<Evaluation> {
+    evaluate(
+        &model(name),
+        data,
+        Path::new("dev.tsv"),
+        format,
+        &mut |_, _| {},
+    )
+}
+
+fn classes(rows: &[(&str, Option<&str>, &str)]) -> Dataset {
+    let example = |(i, (text, pair, label)): (usize, &(&str, Option<&str>, &str))| TextExample {
+        line: i + 2,
+        text: (*text).to_owned(),
+        text_pair: pair.map(str::to_owned),
+        labels: vec![(*label).to_owned()],
+    };
+    Dataset::Classes {
+        examples: rows.iter().enumerate().map(example).collect(),
+        multi_label: false,
+    }
+}
+
+#[test]
+fn scores_are_counted_from_what_the_task_says() {
+    let rows = [
+        ("A wonderful film.", None, "1"),
+        ("A terrible mess.", None, "negative"),
+        ("A terrible mess again.", None, "1"),
+        ("It is fine.", None, "0"),
+        ("Dull, dull, dull.", None, "0"),
+    ];
+    let scored = score("sentiment", &classes(&rows), Some(Format::Sst2)).unwrap();
+    let Model {
+        engine,
+        tokenizer,
+        settings,
+    } = model("sentiment");
+    let task = Classifier::new(engine, tokenizer)
+        .unwrap()
+        .with_settings(settings);
+    let inputs = rows.map(|(text, ..)| TextInput { text, pair: None });
+    let said = task.classify(&inputs).unwrap();
+    let names = ["negative", "positive"];
+    let right = |label: &str| {
+        match label {
+            "0" => names[0],
+            "1" => names[1],
+            name => name,
+        }
+        .to_owned()
+    };
+    let hits = said
+        .iter()
+        .zip(rows)
+        .filter(|(said, (.., label))| said.label == Some(right(label)));
+    assert_eq!(scored.metrics["accuracy"], hits.count() as f64 / 5.0);
+    for (name, interval) in &scored.intervals {
+        let value = scored.metrics[name];
+        assert!(
+            interval[0] <= value && value <= interval[1],
+            "{name}: {value} {interval:?}"
+        );
+    }
+    let confusion = scored.confusion.as_ref().unwrap();
+    assert_eq!(confusion.counts.concat().iter().sum::<usize>(), 5);
+    let ids: Vec<&str> = scored.predictions.iter().map(|p| p.id.as_str()).collect();
+    assert_eq!(ids, ["2", "3", "4", "5", "6"]);
+    assert!(
+        scored
+            .mistakes
+            .windows(2)
+            .all(|w| w[0].confidence >= w[1].confidence)
+    );
+    assert!(report("x", &scored).contains("negative"));
+}
+
+#[test]
+fn a_model_of_three_classes_of_inference_is_asked_for_two() {
+    let rows = [
+        ("A man sleeps.", Some("A man is asleep."), "entailment"),
+        ("A man sleeps.", Some("Nobody sleeps."), "not_entailment"),
+    ];
+    let scored = score("nli", &classes(&rows), Some(Format::Rte)).unwrap();
+    let labels = &scored.confusion.as_ref().unwrap().labels;
+    assert_eq!(labels, &["entailment", "not_entailment"]);
+    assert!(scored.metrics.contains_key("f1") && !scored.metrics.contains_key("calibration_error"));
+}
+
+#[test]
+fn intents_out_of_scope_are_told_apart() {
+    let rows = [
+        ("translate hello into spanish", None, "translate"),
+        ("who made the pyramids of this planet", None, "oos"),
+    ];
+    let scored = score("intents", &classes(&rows), Some(Format::Clinc150)).unwrap();
+    let [all, in_scope, oos] =
+        ["accuracy", "in_scope_accuracy", "oos_recall"].map(|name| scored.metrics[name]);
+    assert_eq!(all, (in_scope + oos) / 2.0);
+    let scored = score("intents", &classes(&rows[..1]), None).unwrap();
+    assert!(!scored.metrics.contains_key("oos_recall"));
+}
+
+#[test]
+fn vectors_are_scored_by_their_cosines() {
+    let example = |(i, score): (usize, f32)| ScoreExample {
+        line: i + 1,
+        text: "A plane is taking off.".to_owned(),
+        text_pair: Some(["An airplane takes off.", "A man plays.", "A plane lands."][i].to_owned()),
+        score,
+    };
+    let scores = [5.0, 0.0, 2.5].into_iter().enumerate();
+    let mut examples: Vec<ScoreExample> = scores.map(example).collect();
+    let scored = score("sentences", &Dataset::Scores(examples.clone()), None).unwrap();
+    assert_eq!(scored.metrics["spearman"], 1.0, "{:?}", scored.predictions);
+    examples[1].text_pair = None;
+    let error = score("sentences", &Dataset::Scores(examples), None).unwrap_err();
+    assert!(
+        error.to_string().contains("albert finetune regress"),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_cannot_be_scored_is_told() {
+    let rows = [("Fine.", None, "1"), ("Fine.", None, "mixed")];
+    let error = score("sentiment", &classes(&rows), None).unwrap_err();
+    let expected = "dev.tsv: line 3: the model has no label `mixed`; it has negative, positive";
+    assert_eq!(error.to_string(), expected);
+    let error = score("mini", &classes(&rows), None).unwrap_err();
+    assert!(
+        error.to_string().contains("AlbertForPreTraining"),
+        "{error}"
+    );
+
+    let question = QuestionExample {
+        id: "q7".to_owned(),
+        question: "why ".repeat(300),
+        context: "Because.".to_owned(),
+        answers: vec![AnswerText {
+            text: "Because".to_owned(),
+            start: 0,
+        }],
+        impossible: false,
+    };
+    let mut short = question.clone();
+    short.question = "Why?".to_owned();
+    let error = score(
+        "qa",
+        &Dataset::Questions(vec![short.clone(), question]),
+        None,
+    );
+    let error = error.unwrap_err().to_string();
+    assert!(
+        error.starts_with("dev.tsv: question q7: the question has"),
+        "{error}"
+    );
+    let scored = score("qa", &Dataset::Questions(vec![short]), Some(Format::Squad)).unwrap();
+    assert!(scored.metrics["f1"] >= scored.metrics["exact_match"]);
+    assert_eq!(scored.predictions[0].id, "q7");
+}
