@@ -1,7 +1,5 @@
 //! Everything before the first step: the folder, the labels, the rows, the plan.
 
-use std::path::Path;
-
 use albert_checkpoint::{AlbertConfig, Checkpoint};
 use albert_model::{AlbertForTask, TrainingBackend};
 use albert_tasks::text::Tokenizer;
@@ -146,8 +144,10 @@ impl Prepared {
         }
     }
 
-    pub(crate) fn path(&self) -> &Path {
-        self.checkpoint.dir()
+    /// The name of the folder that is the beginning.
+    pub(crate) fn name(&self) -> String {
+        let name = self.checkpoint.dir().file_name();
+        name.unwrap_or_default().to_string_lossy().into_owned()
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
 
 use albert_checkpoint::write_atomic;
 use albert_data::metrics;
@@ -40,8 +39,8 @@ const BINS: usize = 15;
 pub struct Report {
     /// The task's name.
     pub task: String,
-    /// The folder that was the beginning.
-    pub model: PathBuf,
+    /// The name of the folder that was the beginning.
+    pub model: String,
     /// Examples learnt from.
     pub examples: usize,
     /// The dev scores of the weights that were kept.
@@ -94,7 +93,7 @@ pub(crate) fn write<B: TrainingBackend>(
     let train = train_scores(prepared, &valid, fit.device)?;
     let mut report = Report {
         task: prepared.task.name().to_owned(),
-        model: prepared.path().to_owned(),
+        model: prepared.name(),
         examples: prepared.train.items.len(),
         dev: fitted.scores,
         train,

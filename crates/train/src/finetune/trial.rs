@@ -121,7 +121,7 @@ impl<B: TrainingBackend> Trial<'_, B> {
         let mut order = (u64::MAX, Vec::new());
         let before = standing.seconds;
         let began = Instant::now();
-        let mut shown = 0.0;
+        let mut shown: Option<f64> = None;
         while standing.step < self.steps && !standing.ended {
             if stop.load(Ordering::Relaxed) {
                 break;
@@ -160,16 +160,13 @@ impl<B: TrainingBackend> Trial<'_, B> {
             standing.step += 1;
             standing.tokens += chosen.iter().map(|item| item.tokens()).sum::<usize>() as u64;
             standing.seconds = before + began.elapsed().as_secs_f64();
-            shown = if passes == 1 {
-                value
-            } else {
-                0.95 * shown + 0.05 * value
-            };
+            let smooth = shown.map_or(value, |shown| 0.95 * shown + 0.05 * value);
+            shown = Some(smooth);
             progress.step(&FinetuneStep {
                 trial: self.number,
                 step: standing.step,
                 steps: self.steps,
-                loss: shown,
+                loss: smooth,
                 rate,
                 tokens_per_second: standing.tokens as f64 / standing.seconds.max(1e-9),
                 seconds_left: standing.seconds / standing.step as f64
