@@ -41,7 +41,7 @@ impl Table {
     /// A quote that stands within a field or is never closed; a row with fewer or more columns than
     /// the header; each by line.
     pub(crate) fn csv(path: &Path, text: &str) -> Result<Table> {
-        check_quotes(path, text)?;
+        let lines = record_lines(path, text)?;
         let mut reader = csv::ReaderBuilder::new()
             .flexible(true)
             .from_reader(text.as_bytes());
@@ -52,9 +52,9 @@ impl Table {
         let header = reader.headers().map_err(failed)?;
         let header: Vec<String> = header.iter().map(str::to_owned).collect();
         let mut rows = Vec::new();
-        for record in reader.records() {
+        // The first is the header's.
+        for (record, line) in reader.records().zip(lines.into_iter().skip(1)) {
             let record = record.map_err(failed)?;
-            let line = record.position().map_or(1, |at| at.line() as usize);
             rows.push((line, record.iter().map(str::to_owned).collect()));
         }
         Table { header, rows }.checked(path)
@@ -104,9 +104,10 @@ pub(crate) fn either(names: &[&str]) -> String {
     names.join(" or ")
 }
 
-/// Holds quotes against RFC 4180: a field is quoted whole or not at all. The reader would take a
-/// stray one for the beginning of a field that goes on to the next, lines later.
-fn check_quotes(path: &Path, text: &str) -> Result<()> {
+/// The line that each record begins in. Holds quotes against RFC 4180 on the way: a field is quoted
+/// whole or not at all. The reader would take a stray one for the beginning of a field that goes on
+/// to the next, lines later; and it counts no lines that end in CR LF.
+fn record_lines(path: &Path, text: &str) -> Result<Vec<usize>> {
     /// Where the next character is.
     #[derive(PartialEq)]
     enum At {
@@ -117,7 +118,14 @@ fn check_quotes(path: &Path, text: &str) -> Result<()> {
         Closed,
     }
     let (mut at, mut line, mut opened) = (At::Begin, 1, 1);
+    let (mut lines, mut fresh) = (Vec::new(), true);
     for character in text.chars() {
+        // A record begins with the first character of a line that is not empty.
+        if fresh && !matches!(character, '\n' | '\r') {
+            lines.push(line);
+            fresh = false;
+        }
+        fresh |= character == '\n' && at != At::Quoted;
         at = match (at, character) {
             (At::Begin, '"') => {
                 opened = line;
@@ -144,5 +152,5 @@ fn check_quotes(path: &Path, text: &str) -> Result<()> {
             "opens a quote that is never closed",
         ));
     }
-    Ok(())
+    Ok(lines)
 }

@@ -170,6 +170,14 @@ fn named_columns_are_found_or_named() {
         ]
     );
 
+    let (_dir, path) = file(
+        "crlf.csv",
+        "text,label\r\na,x\r\n\r\n\"b\r\nc\",y\r\nd,z\r\n",
+    );
+    let found = classes(read(&path, &ReadOptions::default()).unwrap());
+    let lines: Vec<usize> = found.iter().map(|e| e.line).collect();
+    assert_eq!(lines, [2, 4, 6]);
+
     let (_dir, path) = file("own.tsv", "text\tlabels\na\tx|y\nb\t\n");
     let Dataset::Classes {
         examples,
