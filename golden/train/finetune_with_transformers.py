@@ -3,7 +3,10 @@
 
 Made with Python 3.11, PyTorch 2.15.0 and transformers 4.57.1:
 
-    ALBERT_DATA=DATA python golden/train/finetune_with_transformers.py {sst2,squad} [--seeds 3]
+    ALBERT_DATA=DATA python golden/train/finetune_with_transformers.py sst2
+    ALBERT_DATA=DATA python golden/train/finetune_with_transformers.py squad --squad FOLDER
+
+(FOLDER holds SQuAD's official `evaluate-v2.0.py`, by which the other side's answers are scored.)
 
 Both sides begin with models/mini, take the same first examples of the training file, and go by one
 recipe: AdamW (decay 0.01, not of norms and biases), the rate up in the first tenth of the steps and
@@ -164,8 +167,9 @@ class Squad:
         }
 
     def theirs(self, seed):
-        from metrics import overlap
+        from metrics import load
 
+        official = load(self.official / "evaluate-v2.0.py")
         torch.manual_seed(seed)
         model = AlbertForQuestionAnswering.from_pretrained(MINI).float()
         cut = tokenizer()
@@ -209,7 +213,7 @@ class Squad:
                         if a <= b < a + ANSWER_PIECES and score > best[0]:
                             place = window["offsets"][a][0], window["offsets"][b][1]
                             best = score, context[place[0] : place[1]]
-            scores.append(max(overlap(best[1], a["text"]) for a in answers))
+            scores.append(max(official.compute_f1(a["text"], best[1]) for a in answers))
         return sum(scores) / len(scores)
 
 
@@ -236,10 +240,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("task", choices=["sst2", "squad"])
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--squad", type=pathlib.Path, metavar="FOLDER")
     parser.add_argument("--examples", type=int, help="training examples or questions")
     args = parser.parse_args()
     data = pathlib.Path(os.environ["ALBERT_DATA"])
     task = {"sst2": Sst2, "squad": Squad}[args.task](data, args.examples)
+    task.official = args.squad
     scores = {"albert": [], "transformers": []}
     for seed in range(args.seeds):
         for name, side in [("albert", lambda: ours(task, seed)),

@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::common::{stdout, text};
 
 const KILLS: u64 = 100;
-const STEPS: u64 = 4000;
+const STEPS: u64 = 6000;
 /// Steps from one checkpoint to the next.
 const INTERVAL: u64 = 4;
 

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use unicode_normalization::char::is_combining_mark;
+
 /// A text as the scripts compare it: lower case, without ASCII punctuation, without the words
 /// `a`, `an` and `the`, single spaces.
 pub fn normalize_answer(text: &str) -> String {
@@ -10,12 +12,10 @@ pub fn normalize_answer(text: &str) -> String {
         .chars()
         .filter(|character| !character.is_ascii_punctuation())
         .collect();
-    // The scripts take articles out between word boundaries: letters, digits and `_` make words,
-    // and `_` went with the punctuation.
     let mut kept = String::with_capacity(bare.len());
     let mut word = String::new();
     for character in bare.chars().chain(['\n']) {
-        if character.is_alphanumeric() || is_mark_of_word(character) {
+        if is_word(character) {
             word.push(character);
             continue;
         }
@@ -30,10 +30,16 @@ pub fn normalize_answer(text: &str) -> String {
         .join(" ")
 }
 
-/// Whether Python's `\w` takes a character that Rust does not call alphanumeric: none that
-/// matters beside an article, but for the underscore.
-fn is_mark_of_word(character: char) -> bool {
-    character == '_'
+/// Python's `\w` but for the underscore, which is punctuation: letters and numbers. What Rust calls
+/// alphanumeric has vowel signs and circled letters besides.
+fn is_word(character: char) -> bool {
+    character.is_alphanumeric()
+        && !is_combining_mark(character)
+        && !matches!(character,
+            '\u{24b6}'..='\u{24e9}'
+            | '\u{1f130}'..='\u{1f149}'
+            | '\u{1f150}'..='\u{1f169}'
+            | '\u{1f170}'..='\u{1f189}')
 }
 
 /// What Python's `str.split` splits at: Unicode white space and four separators of ASCII.
@@ -47,23 +53,27 @@ fn words(text: &str) -> Vec<String> {
     words.map(str::to_owned).collect()
 }
 
+/// The right answers that have words; where none has, as in SQuAD 2.0's questions without an answer,
+/// an answer of no words is right.
+fn with_words<'a>(right: &[&'a str]) -> Vec<&'a str> {
+    let has_words = |answer: &&&str| !normalize_answer(answer).is_empty();
+    let kept: Vec<&str> = right.iter().filter(has_words).copied().collect();
+    if kept.is_empty() { vec![""] } else { kept }
+}
+
 /// 1 if the answer equals one of the right ones, else 0. Where nothing is right, as in SQuAD
 /// 2.0's questions without an answer, an answer of no words is.
 pub fn squad_exact(answer: &str, right: &[&str]) -> f64 {
     let normal = normalize_answer(answer);
-    let hit = match right {
-        [] => normal.is_empty(),
-        right => right.iter().any(|r| normalize_answer(r) == normal),
-    };
-    f64::from(hit)
+    let right = with_words(right);
+    f64::from(right.iter().any(|r| normalize_answer(r) == normal))
 }
 
-/// The greatest F1 of the answer's words against a right answer's.
+/// The greatest F1 of the answer's words against a right answer's. Of texts without words the
+/// script of 2.0 says 1 where both are, that of 1.1 says 0; here 2.0's rule is for both.
 pub fn squad_f1(answer: &str, right: &[&str]) -> f64 {
-    match right {
-        [] => squad_exact(answer, right),
-        right => right.iter().map(|r| f1(answer, r)).fold(0.0, f64::max),
-    }
+    let right = with_words(right);
+    right.iter().map(|r| f1(answer, r)).fold(0.0, f64::max)
 }
 
 fn f1(answer: &str, right: &str) -> f64 {
