@@ -36,7 +36,7 @@ from transformers import (
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "golden" / "data"))
 MINI = ROOT / "models" / "mini"
-PROGRAM = ROOT / "target" / "release" / "albert"
+PROGRAM = os.environ.get("ALBERT", ROOT / "target" / "release" / "albert")
 EPOCHS, CLIP = 2, 1.0
 STRIDE, ANSWER_PIECES, CANDIDATES = 64, 30, 20
 

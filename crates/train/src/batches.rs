@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
-use crate::examples::{Group, Pair, PairRules, SPECIALS, pair, plan};
+use crate::examples::{Group, Pair, PairRules, SPECIALS, SentenceTask, pair, plan};
 use crate::masking::{MaskRules, MaskedRow, mask_pair, mask_pair_for_scoring};
 use crate::random::{Purpose, Random, stream};
 use crate::vocabulary::Vocabulary;
@@ -73,7 +73,8 @@ pub struct HostBatch {
     pub masked_positions: Vec<i32>,
     /// The pieces that were there.
     pub masked_labels: Vec<i32>,
-    /// For each row 0 if the segments are in order, 1 if they are swapped.
+    /// For each row 0 if the segments are in order, 1 if they are swapped or, for
+    /// [`SentenceTask::Next`], the second is from another document.
     pub order_labels: Vec<i32>,
     /// For each row its first sentence's index in the corpus.
     pub examples: Vec<u32>,
@@ -210,7 +211,7 @@ impl<'s> Pass<'s> {
         let groups = &batches[batch as usize % WINDOW];
         let rows = groups
             .iter()
-            .flat_map(|group| rows_of(self.source, self.pass, group));
+            .flat_map(|group| rows_of(self.source, self.pass, group, &self.groups));
         let (rows, order_labels): (Vec<_>, Vec<_>) = rows.unzip();
         let rows_a_group = self.source.pairs.rows_a_group();
         let of_group = |group: &Group| std::iter::repeat_n(group.sentence, rows_a_group);
@@ -243,10 +244,42 @@ impl<'s> Pass<'s> {
     }
 }
 
-/// The rows that a group becomes, each with its order label.
-fn rows_of(source: &BatchSource, pass: u64, group: &Group) -> Vec<(MaskedRow, i32)> {
+impl BatchSource {
+    /// Where among the documents the one of this sentence stands.
+    fn document_of(&self, sentence: u32) -> usize {
+        let begins = |&document: &u32| self.corpus.document(document as usize).start;
+        self.documents
+            .partition_point(|document| begins(document) <= sentence as usize)
+    }
+
+    /// A pair from another document than `group`'s; `None` where none was met in ten draws.
+    fn pair_elsewhere(
+        &self,
+        group: &Group,
+        groups: &[Group],
+        random: &mut impl Random,
+    ) -> Option<Pair> {
+        let here = self.document_of(group.sentence);
+        let mut draws = (0..10).map(|_| groups[random.below(groups.len())]);
+        let other = draws.find(|other| self.document_of(other.sentence) != here)?;
+        drop(draws);
+        Some(pair(&self.corpus, &self.vocabulary, &other, random))
+    }
+}
+
+/// The rows that a group becomes, each with its order label; `groups` are those of the pass.
+fn rows_of(
+    source: &BatchSource,
+    pass: u64,
+    group: &Group,
+    groups: &[Group],
+) -> Vec<(MaskedRow, i32)> {
     let mut random = stream(source.seed, Purpose::Example, pass, group.sentence.into());
-    let pair = pair(&source.corpus, &source.vocabulary, group, &mut random);
+    let mut pair = pair(&source.corpus, &source.vocabulary, group, &mut random);
+    if source.pairs.task == SentenceTask::Next {
+        let other = source.pair_elsewhere(group, groups, &mut random);
+        pair = pair.or_elsewhere(other, usize::from(group.target));
+    }
     let mut pairs = vec![pair];
     if source.pairs.both_orders {
         pairs.push(pairs[0].clone().turned());
@@ -338,6 +371,7 @@ mod tests {
                 length: 64,
                 short_share: 0.1,
                 both_orders: false,
+                task: SentenceTask::Order,
             },
             masks: Masks::Training(MaskRules {
                 share: 0.15,
@@ -396,6 +430,58 @@ mod tests {
             }
         }
         assert_eq!(seen.len(), pass.examples() / 4 * 4);
+    }
+
+    #[test]
+    fn the_next_sentence_is_the_texts_or_another_documents() {
+        let mut source = source(8);
+        source.pairs.task = SentenceTask::Next;
+        let document_of = |sentence: u32| source.document_of(sentence);
+        let mut pass = Pass::new(&source, 0);
+        let groups = pass.groups.clone();
+        let mut elsewhere = 0;
+        for group in &groups {
+            let [(row, label)] = &rows_of(&source, 0, group, &groups)[..] else {
+                panic!("one row")
+            };
+            assert!(row.ids.len() <= 64);
+            elsewhere += label;
+            let mut random = stream(7, Purpose::Example, 0, group.sentence.into());
+            let other = source.pair_elsewhere(group, &groups, &mut random);
+            assert!(other.is_some_and(|other| !other.b.is_empty()));
+        }
+        // Five standard deviations of a fair coin.
+        let n = groups.len() as f64;
+        assert!((f64::from(elsewhere) - n / 2.0).abs() < 2.5 * n.sqrt());
+        assert_eq!(document_of(source.corpus.document(3).start as u32), 4);
+        let batch = pass.batch(0);
+        assert_eq!(batch, Pass::new(&source, 0).batch(0));
+
+        // With a single document there is nowhere else.
+        source.documents = Arc::new(vec![0]);
+        let groups = Pass::new(&source, 0).groups;
+        let labels = groups
+            .iter()
+            .map(|group| rows_of(&source, 0, group, &groups)[0].1);
+        assert_eq!(labels.sum::<i32>(), 0);
+    }
+
+    #[test]
+    fn a_pair_goes_on_in_order_or_elsewhere() {
+        let pair = |a: [u32; 2], b: [u32; 3], swapped| Pair {
+            a: a.to_vec(),
+            b: b.to_vec(),
+            swapped,
+            cut: false,
+        };
+        let real = pair([1, 2], [3, 4, 5], false);
+        let other = Some(pair([6, 7], [8, 9, 10], false));
+        assert_eq!(real.clone().or_elsewhere(other.clone(), 5), real);
+        let turned = real.clone().turned();
+        assert_eq!(turned.clone().or_elsewhere(None, 5), real);
+        let elsewhere = turned.or_elsewhere(other, 4);
+        assert_eq!((elsewhere.a, elsewhere.b), (vec![1, 2], vec![8, 9]));
+        assert!(elsewhere.swapped);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::batches::{BatchSource, Masks, Position, Prepared};
 use crate::corpus::Owned;
 use crate::error::{Error, Result};
 use crate::evaluate::{scalar, to_device};
-use crate::examples::{PairRules, SPECIALS};
+use crate::examples::{PairRules, SPECIALS, SentenceTask};
 use crate::memory;
 use crate::optim::{AdamW, AdamWConfig, Gradients, Optimizer};
 use crate::random::{Random, SplitMix64};
@@ -166,6 +166,7 @@ fn generated(vocab_size: usize, batch: usize, length: usize) -> BatchSource {
             length,
             short_share: 0.0,
             both_orders: false,
+            task: SentenceTask::Order,
         },
         masks: Masks::Scoring,
         rows: batch,

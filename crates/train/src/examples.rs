@@ -17,6 +17,8 @@
 
 use std::ops::Range;
 
+use serde::{Deserialize, Serialize};
+
 use crate::corpus::Corpus;
 use crate::random::{Purpose, Random, stream};
 use crate::vocabulary::Vocabulary;
@@ -30,6 +32,20 @@ pub struct PairRules {
     pub short_share: f64,
     /// Whether every pair is shown in both orders, in two rows that follow each other.
     pub both_orders: bool,
+    /// What is to be told of a pair.
+    pub task: SentenceTask,
+}
+
+/// What is to be told of two segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SentenceTask {
+    /// Whether they stand in the order of the text (Lan et al. 2019, section 3.1).
+    #[default]
+    Order,
+    /// Whether the second follows the first or is from another document (Devlin et al. 2019,
+    /// section 3.1).
+    Next,
 }
 
 impl PairRules {
@@ -69,7 +85,7 @@ pub struct Pair {
     pub a: Vec<u32>,
     /// The segment shown second.
     pub b: Vec<u32>,
-    /// Whether A follows B in the text.
+    /// Whether A follows B in the text; for [`SentenceTask::Next`], whether B is from elsewhere.
     pub swapped: bool,
     /// Whether the segments are parts of sentences.
     pub cut: bool,
@@ -234,6 +250,29 @@ impl Pair {
             b: self.a,
             swapped: !self.swapped,
             cut: self.cut,
+        }
+    }
+
+    /// A pair for [`SentenceTask::Next`]: the segments in the text's order where they are so,
+    /// else the first of them and, as far as `most` pieces allow, the second of `other`.
+    pub(crate) fn or_elsewhere(self, other: Option<Pair>, most: usize) -> Pair {
+        let in_order = |pair: Pair| match pair.swapped {
+            true => pair.turned(),
+            false => pair,
+        };
+        match (self.swapped, other.map(in_order)) {
+            (false, _) => self,
+            (true, None) => self.turned(),
+            (true, Some(Pair { mut b, .. })) => {
+                let Pair { a, cut, .. } = self.turned();
+                b.truncate(most.saturating_sub(a.len()).max(1));
+                Pair {
+                    a,
+                    b,
+                    swapped: true,
+                    cut,
+                }
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ const RULES: PairRules = PairRules {
     length: 64,
     short_share: 0.1,
     both_orders: false,
+    task: SentenceTask::Order,
 };
 
 /// Documents of sentences with lengths as uneven as in real text: headings, common sentences,

@@ -99,6 +99,7 @@ mod sources;
 mod start;
 mod state;
 mod tensor_file;
+pub mod tied;
 pub mod vocabulary;
 
 #[cfg(feature = "mpi")]

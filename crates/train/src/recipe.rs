@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::corpus::Limits;
 use crate::error::{Error, Result};
+use crate::examples::SentenceTask;
 use crate::guard::GuardRecipe;
 use crate::masking::MaskRules;
+use crate::tied::Tied;
 
 /// A pretraining run as a TOML file describes it; `configs/` has commented ones.
 ///
@@ -114,6 +116,10 @@ pub struct ModelRecipe {
     /// All of them are learnt either way.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub local_start: bool,
+    /// Which part of the layers is the same in every group: `attention` or `ffn`. Without it only
+    /// the layers of a group share anything.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tied: Option<Tied>,
 }
 
 /// Which text to take, and how to cut it into pairs.
@@ -130,6 +136,13 @@ pub struct DataRecipe {
     pub drop_markup: bool,
     /// The share of pairs that are made shorter than the stage's length.
     pub short_share: f64,
+    /// What the sentence classifier learns: `order` (ALBERT's) or `next` (BERT's).
+    #[serde(skip_serializing_if = "is_order")]
+    pub sentence_task: SentenceTask,
+}
+
+fn is_order(task: &SentenceTask) -> bool {
+    *task == SentenceTask::Order
 }
 
 impl Default for DataRecipe {
@@ -140,6 +153,7 @@ impl Default for DataRecipe {
             max_bytes: None,
             drop_markup: true,
             short_share: 0.1,
+            sentence_task: SentenceTask::Order,
         }
     }
 }
@@ -527,6 +541,13 @@ impl Recipe {
             config.hidden_act = name.parse::<Activation>().map_err(unknown)?;
         }
         config.validate()?;
+        if let (Some(tied), 1) = (model.tied, config.num_hidden_groups) {
+            let message = format!(
+                "is `{tied:?}`, but the layers are one group and share everything; give \
+                 `num_hidden_groups`"
+            );
+            return Err(Error::field("model.tied", message.to_lowercase()));
+        }
         for (i, stage) in self.stage.iter().enumerate() {
             let (all, groups) = (config.num_hidden_layers, config.num_hidden_groups);
             if let Some(layers) = stage.layers

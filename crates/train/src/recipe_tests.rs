@@ -81,6 +81,11 @@ fn mistakes_are_named() {
             "batch = 4\norder_weight = nan",
             "stage[1].order_weight",
         ),
+        (
+            "[[stage]]",
+            "[data]\nsentence_task = \"next\"\n[[stage]]\nboth_orders = true",
+            "stage[0].both_orders",
+        ),
         // 33,554,432 rows of 64 positions are 2^31, one more than an i32 counts.
         ("batch = 4", "batch = 33554432", "stage[1].batch"),
         (

@@ -236,6 +236,9 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
         if let Some(model) = &self.model {
             gradients.sum_over(self.peers, &model.parameters(), passes, &self.device)?;
         }
+        if let Some(tied) = self.sources.recipe.model.tied {
+            tied.gather(&mut gradients);
+        }
         let limit = self.sources.recipe.optimizer.clip;
         let clock = self.clock();
         let clock = Clock {
@@ -307,8 +310,11 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
         seen.measure(measured, [share.of_masked, share.of_rows], self.late)
     }
 
-    fn move_weights(&mut self, gradients: Gradients<B>, rate: f64) -> Result<()> {
+    fn move_weights(&mut self, mut gradients: Gradients<B>, rate: f64) -> Result<()> {
         if let Some(model) = self.model.take() {
+            if let Some(tied) = self.sources.recipe.model.tied {
+                tied.spread(&mut gradients, &model.parameters());
+            }
             self.model = Some(self.optimizer.step(model, gradients, rate)?);
         }
         Ok(())

@@ -177,6 +177,7 @@ impl Sources {
                 length,
                 short_share: self.recipe.data.short_share,
                 both_orders,
+                task: self.recipe.data.sentence_task,
             },
             masks: Masks::Training(self.recipe.masking.rules()),
             rows: batch,

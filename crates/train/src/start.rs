@@ -160,10 +160,14 @@ pub(crate) fn first_model<B: TrainingBackend>(
     device: &B::Device,
 ) -> Result<AlbertForPreTraining<B>> {
     let Some(folder) = &recipe.start_from else {
-        return Ok(match recipe.model.local_start {
+        let model = match recipe.model.local_start {
             true => AlbertForPreTraining::init_local(config, recipe.seed, device)?,
             false => AlbertForPreTraining::init(config, recipe.seed, device)?,
-        });
+        };
+        return match recipe.model.tied {
+            Some(tied) => tied.begin(model),
+            None => Ok(model),
+        };
     };
     let checkpoint = Checkpoint::open(folder)?;
     let mut differences = model_differences(checkpoint.config(), config);
@@ -178,7 +182,11 @@ pub(crate) fn first_model<B: TrainingBackend>(
         );
         return Err(Error::field("start_from", message));
     }
-    let weights = AlbertForPreTraining::<B>::load(&checkpoint, device)?.tensors();
+    let weights = AlbertForPreTraining::<B>::load(&checkpoint, device)?;
+    if let Some(tied) = recipe.model.tied {
+        tied.check(&weights)?;
+    }
+    let weights = weights.tensors();
     let weights = weights
         .into_iter()
         .map(|(name, _, values)| (name, values))

@@ -9,7 +9,7 @@ use albert_model::{AlbertForPreTraining, Cpu};
 use albert_tasks::engine::{Engine, EngineOptions};
 use albert_text::Tokenizer;
 use albert_train::corpus::{Corpus, Limits};
-use albert_train::examples::{PairRules, pair, plan};
+use albert_train::examples::{PairRules, SentenceTask, pair, plan};
 use albert_train::random::{Purpose, stream};
 use albert_train::vocabulary::Vocabulary;
 use albert_train::{ScoreExample, ScoreOptions, score};
@@ -104,6 +104,7 @@ fn training_pairs_leak_no_order() {
                 length,
                 short_share: 0.1,
                 both_orders: false,
+                task: SentenceTask::Order,
             };
             let (mut pairs, mut cut, mut used) = (Vec::new(), 0, 0);
             let groups = plan(&corpus, &documents, &vocabulary, &rules, 1, 0);

@@ -57,6 +57,25 @@ impl<B: TrainingBackend> Gradients<B> {
         self.by_name.retain(|name, _| learns(name));
     }
 
+    /// Adds each gradient whose name `into` maps to another's to that one.
+    pub(crate) fn merge(&mut self, into: impl Fn(&str) -> Option<String>) {
+        for (name, gradient) in std::mem::take(&mut self.by_name) {
+            let name = into(&name).unwrap_or(name);
+            let sum = match self.by_name.remove(&name) {
+                Some(sum) => sum + gradient,
+                None => gradient,
+            };
+            self.by_name.insert(name, sum);
+        }
+    }
+
+    /// Gives the parameter `to` the gradient of the parameter `from`.
+    pub(crate) fn repeat(&mut self, from: &str, to: &str) {
+        if let Some(gradient) = self.by_name.get(from).cloned() {
+            self.by_name.insert(to.to_owned(), gradient);
+        }
+    }
+
     /// The mean over the passes and its global norm; where the norm exceeds `limit`, the
     /// gradients are scaled down to it (Google's `clip_by_global_norm`, limit 1.0).
     ///

@@ -59,4 +59,4 @@ pub fn is_excluded(name: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -13,7 +13,7 @@ use super::*;
 
 type TestResult = Result<(), Box<dyn std::error::Error>>;
 
-fn golden(part: &str) -> PathBuf {
+pub(crate) fn golden(part: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../../golden/model")
         .join(part)
@@ -31,7 +31,7 @@ fn model() -> Result<AlbertForPreTraining<Cpu>, Box<dyn std::error::Error>> {
     )?)
 }
 
-fn batch() -> Result<PretrainBatch<Cpu>, Box<dyn std::error::Error>> {
+pub(crate) fn batch() -> Result<PretrainBatch<Cpu>, Box<dyn std::error::Error>> {
     let json = json("batch.json")?;
     let rows = |name: &str| serde_json::from_value::<Vec<Vec<u32>>>(json[name].clone());
     let masked: Vec<(usize, usize, u32)> = serde_json::from_value(json["masked"].clone())?;

@@ -2,7 +2,7 @@
 
 use super::{PASS_BITS, Recipe};
 use crate::error::{Error, Result};
-use crate::examples::SPECIALS;
+use crate::examples::{SPECIALS, SentenceTask};
 
 /// Fields that may differ when a run is resumed: in runs of steps or epochs they change no number
 /// that is trained, but for the guard's, which are free so that a run that it ended can go on.
@@ -120,6 +120,10 @@ impl Recipe {
                 if value == 0 {
                     return Err(Error::field(field(name), "must be at least 1"));
                 }
+            }
+            if stage.both_orders && self.data.sentence_task == SentenceTask::Next {
+                let message = "goes with `data.sentence_task = \"order\"`, not with \"next\"";
+                return Err(Error::field(field("both_orders"), message));
             }
             if stage.both_orders && !stage.batch.is_multiple_of(2) {
                 let message = format!(

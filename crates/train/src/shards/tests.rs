@@ -11,7 +11,7 @@ use super::*;
 use crate::batches::{BatchSource, HostBatch, Masks, Position, Prepared};
 use crate::corpus::{Corpus, Limits};
 use crate::error::{Error, Result};
-use crate::examples::PairRules;
+use crate::examples::{PairRules, SentenceTask};
 use crate::masking::MaskRules;
 use crate::random::{Random, SplitMix64};
 use crate::start::tokenizer_checksum;
@@ -119,6 +119,7 @@ fn source(corpus: Corpus, tokenizer: &Tokenizer) -> BatchSource {
             length: 64,
             short_share: 0.1,
             both_orders: false,
+            task: SentenceTask::Order,
         },
         masks: Masks::Training(MaskRules {
             share: 0.15,

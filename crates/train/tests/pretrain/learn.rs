@@ -78,6 +78,42 @@ fn a_run_learns_and_leaves_a_checkpoint_with_its_curves() {
 }
 
 #[test]
+fn tied_parts_stay_the_same_and_others_part() {
+    let home = Home::new();
+    let tensors = |output: &str| {
+        let folder = home.path(output);
+        let checkpoint = Checkpoint::open(&folder).expect("a checkpoint");
+        move |group: usize, tensor: &str| {
+            let group = format!("albert.encoder.albert_layer_groups.{group}.albert_layers.0");
+            let tensor = checkpoint.tensor(&format!("{group}.{tensor}"));
+            tensor.expect("a tensor").to_f32().to_vec()
+        }
+    };
+    let recipe = |tied: &str| {
+        let model = format!("[model]\nnum_hidden_groups = 2\n{tied}");
+        TWELVE_STEPS.replace("[model]", &model)
+    };
+    for (tied, same, other) in [
+        ("attention", "attention.LayerNorm.weight", "ffn.weight"),
+        ("ffn", "ffn_output.weight", "attention.key.weight"),
+    ] {
+        let options = home.options(tied, &recipe(&format!("tied = \"{tied}\"")));
+        run(&options).expect("a finished run");
+        let tensor = tensors(tied);
+        assert_eq!(tensor(0, same), tensor(1, same), "{tied}");
+        assert_ne!(tensor(0, other), tensor(1, other), "{tied}");
+    }
+    // A run cannot begin with parts that differ.
+    let mut next = home.options("next", &recipe("tied = \"attention\""));
+    next.recipe.start_from = Some(home.path("ffn"));
+    let error = run(&next).expect_err("weights that differ").to_string();
+    assert!(
+        error.contains("albert_layer_groups.1.") && error.contains("`model.tied`"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_loss_that_is_no_number_stops_the_run() {
     let home = Home::new();
     let recipe = TWELVE_STEPS
