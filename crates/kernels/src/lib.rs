@@ -4,6 +4,7 @@
 //! encoder's forward pass needs,
 //!
 //! - [`PackedMatrix`]: products with weights that are packed once and used many times;
+//! - [`QuantizedMatrix`]: the same with 8-bit integers, and [`QuantizedRows`] to multiply;
 //! - [`attention`]: softmax attention over a ragged batch, without padding and without the full
 //!   matrix of scores;
 //! - [`layer_norm`] and [`add_layer_norm`];
@@ -41,11 +42,12 @@
 mod activation;
 mod attention;
 mod cgroup;
+mod int8;
 mod isa;
 mod math;
-
 mod norm;
 mod packed;
+mod split;
 mod threads;
 mod tile;
 pub mod training;
@@ -53,6 +55,7 @@ pub mod training;
 pub use activation::{Activation, gelu_erf, gelu_tanh, relu, silu, tanh};
 pub use attention::{AttentionWorkspace, attention};
 pub use cgroup::{ControlGroup, control_groups};
+pub use int8::{Dot, QuantizedMatrix, QuantizedRows};
 pub use isa::{Isa, detected_features};
 pub use norm::{add_layer_norm, layer_norm};
 pub use packed::PackedMatrix;

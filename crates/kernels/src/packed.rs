@@ -9,6 +9,7 @@ use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 
 use crate::activation::{self, Activation};
+use crate::split::{OutPointer, part};
 use crate::tile::{self, LINE, tile};
 
 /// Inputs that are summed before the sum is added to the result: a panel of two AVX-512 vectors by
@@ -226,24 +227,10 @@ impl PackedMatrix {
     }
 }
 
-/// The `index`-th of `parts` parts of `0..len` whose sizes differ by at most one.
-fn part(len: usize, parts: usize, index: usize) -> Range<usize> {
-    len * index / parts..len * (index + 1) / parts
-}
-
 thread_local! {
     /// Memory for [`PackedMatrix::copy`].
     static COPIED_ROWS: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
 }
-
-/// The result that several threads write, each elements of its own.
-#[derive(Clone, Copy)]
-struct OutPointer(*mut f32);
-
-// SAFETY: the pointer is used by `Block::eval` alone, and no two blocks share an element.
-unsafe impl Send for OutPointer {}
-// SAFETY: as above.
-unsafe impl Sync for OutPointer {}
 
 /// A block of rows times a group of panels.
 struct Block<'a> {

@@ -1,0 +1,422 @@
+//! The inner loop: a few rows of unsigned bytes times a panel of signed ones.
+#![allow(unsafe_code)]
+
+/// Outputs of a panel: two vectors of AVX-512.
+pub(crate) const PANEL: usize = 32;
+
+/// Inputs that one instruction sums.
+pub(crate) const QUAD: usize = 4;
+
+/// Rows of the tallest tile.
+pub(crate) const TALLEST: usize = 12;
+
+/// What the sums of a tile are computed with, best first. All give the same integers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dot {
+    /// x86-64 with AVX-512's `vpdpbusd`: 64 products an instruction.
+    Avx512Vnni,
+    /// x86-64 with AVX's `vpdpbusd`: 32 products.
+    AvxVnni,
+    /// x86-64 with AVX2: both sides widened to 16 bits, since the products of bytes that
+    /// `vpmaddubsw` adds do not fit there.
+    Avx2,
+    /// AArch64 with `sdot`: 16 products.
+    Neon,
+    /// Every processor.
+    Portable,
+}
+
+impl Dot {
+    /// The best that this processor has, found at run time.
+    pub fn used() -> Dot {
+        Dot::every()[0]
+    }
+
+    /// All that this processor has, best first.
+    pub fn every() -> Vec<Dot> {
+        let mut every = Vec::new();
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vnni")
+            {
+                every.push(Dot::Avx512Vnni);
+            }
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni") {
+                every.push(Dot::AvxVnni);
+            }
+            if is_x86_feature_detected!("avx2") {
+                every.push(Dot::Avx2);
+            }
+        }
+        #[cfg(target_arch = "aarch64")]
+        if std::arch::is_aarch64_feature_detected!("dotprod") {
+            every.push(Dot::Neon);
+        }
+        every.push(Dot::Portable);
+        every
+    }
+
+    /// The name people use for it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dot::Avx512Vnni => "AVX-512 VNNI",
+            Dot::AvxVnni => "AVX VNNI",
+            Dot::Avx2 => "AVX2",
+            Dot::Neon => "NEON dot products",
+            Dot::Portable => "portable",
+        }
+    }
+
+    /// The sums of `height` rows times a panel: `sums[r][c] = sum over k of rows[r][k] *
+    /// panel[k / 4][c][k % 4]`.
+    ///
+    /// `rows` start `stride` apart, `panel` is `[quads, PANEL, QUAD]`.
+    ///
+    /// # Panics
+    /// If a slice is too short, or this processor lacks what `self` names.
+    #[inline]
+    pub(crate) fn sums(
+        self,
+        rows: &[u8],
+        stride: usize,
+        height: usize,
+        panel: &[i8],
+        sums: &mut [[i32; PANEL]; TALLEST],
+    ) {
+        let quads = panel.len() / (PANEL * QUAD);
+        assert!((1..=TALLEST).contains(&height), "rows of a tile");
+        assert!(
+            rows.len() >= (height - 1) * stride + quads * QUAD,
+            "elements of the rows"
+        );
+        let tile = Tile {
+            rows: rows.as_ptr(),
+            stride,
+            panel: panel.as_ptr(),
+            quads,
+        };
+        debug_assert!(Dot::every().contains(&self), "{self:?} is not here");
+        // SAFETY: the rows and the panel are as long as the tile says, and `Dot::every`, from which
+        // all values but those of tests come, says which instructions there are.
+        unsafe {
+            match self {
+                #[cfg(target_arch = "x86_64")]
+                Dot::Avx512Vnni => x86::avx512_vnni(tile, height, sums),
+                #[cfg(target_arch = "x86_64")]
+                Dot::AvxVnni => x86::avx_vnni(tile, height, sums),
+                #[cfg(target_arch = "x86_64")]
+                Dot::Avx2 => x86::avx2(tile, height, sums),
+                #[cfg(target_arch = "aarch64")]
+                Dot::Neon => neon::dotprod(tile, height, sums),
+                _ => portable(tile, height, sums),
+            }
+        }
+    }
+}
+
+/// Rows and a panel, both at least `quads * QUAD` deep.
+#[derive(Clone, Copy)]
+struct Tile {
+    rows: *const u8,
+    stride: usize,
+    panel: *const i8,
+    quads: usize,
+}
+
+/// Runs `$tile::<H>` over the rows in tiles no taller than `$tallest`.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! tiles {
+    ($tile:ident, $given:expr, $height:expr, $sums:expr, [$($h:literal),+]) => {{
+        let mut row = 0;
+        while row < $height {
+            let tile = Tile {
+                // SAFETY: the row is one of the tile's.
+                rows: unsafe { $given.rows.add(row * $given.stride) },
+                ..$given
+            };
+            row += match $height - row {
+                $($h.. => {
+                    // SAFETY: the caller's promise; there are so many rows.
+                    unsafe { $tile::<$h>(tile, &mut $sums[row..row + $h]) };
+                    $h
+                })+
+                _ => unreachable!("the lowest tile has one row"),
+            };
+        }
+    }};
+}
+
+/// # Safety
+/// The tile must be valid for `height` rows.
+unsafe fn portable(tile: Tile, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
+    for (r, sums) in sums[..height].iter_mut().enumerate() {
+        *sums = [0; PANEL];
+        for k in 0..tile.quads {
+            // SAFETY: k is below the tile's quads, r below its height.
+            let (row, panel) = unsafe {
+                (
+                    std::slice::from_raw_parts(tile.rows.add(r * tile.stride + k * QUAD), QUAD),
+                    std::slice::from_raw_parts(tile.panel.add(k * PANEL * QUAD), PANEL * QUAD),
+                )
+            };
+            for (sum, column) in sums.iter_mut().zip(panel.chunks_exact(QUAD)) {
+                let products = row.iter().zip(column);
+                *sum += products
+                    .map(|(&q, &v)| i32::from(q) * i32::from(v))
+                    .sum::<i32>();
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::*;
+
+    use super::{PANEL, QUAD, TALLEST, Tile};
+
+    /// Bytes of a panel that belong to one quad.
+    const STEP: usize = PANEL * QUAD;
+
+    /// # Safety
+    /// The tile must be valid for `height` rows, and the processor have AVX-512 VNNI.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) unsafe fn avx512_vnni(
+        given: Tile,
+        height: usize,
+        sums: &mut [[i32; PANEL]; TALLEST],
+    ) {
+        tiles!(avx512_tile, given, height, sums, [12, 8, 6, 4, 2, 1]);
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    #[inline]
+    unsafe fn avx512_tile<const H: usize>(tile: Tile, out: &mut [[i32; PANEL]]) {
+        let mut sums = [[_mm512_setzero_si512(); 2]; H];
+        for k in 0..tile.quads {
+            // SAFETY: k is below the tile's quads, r below its height.
+            unsafe {
+                let panel = tile.panel.add(k * STEP);
+                let columns = [
+                    _mm512_loadu_si512(panel.cast()),
+                    _mm512_loadu_si512(panel.add(64).cast()),
+                ];
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let quad = tile.rows.add(r * tile.stride + k * QUAD);
+                    let quad = _mm512_set1_epi32(quad.cast::<i32>().read_unaligned());
+                    sums[0] = _mm512_dpbusd_epi32(sums[0], quad, columns[0]);
+                    sums[1] = _mm512_dpbusd_epi32(sums[1], quad, columns[1]);
+                }
+            }
+        }
+        for (sums, out) in sums.iter().zip(out) {
+            let (low, high) = out.split_at_mut(16);
+            // SAFETY: either half holds 16 numbers.
+            unsafe {
+                _mm512_storeu_si512(low.as_mut_ptr().cast(), sums[0]);
+                _mm512_storeu_si512(high.as_mut_ptr().cast(), sums[1]);
+            }
+        }
+    }
+
+    /// # Safety
+    /// The tile must be valid for `height` rows, and the processor have AVX VNNI.
+    #[target_feature(enable = "avx2,avxvnni")]
+    pub(super) unsafe fn avx_vnni(given: Tile, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
+        tiles!(avx_tile, given, height, sums, [6, 4, 2, 1]);
+    }
+
+    #[target_feature(enable = "avx2,avxvnni")]
+    #[inline]
+    unsafe fn avx_tile<const H: usize>(tile: Tile, out: &mut [[i32; PANEL]]) {
+        for half in 0..2 {
+            let mut sums = [[_mm256_setzero_si256(); 2]; H];
+            for k in 0..tile.quads {
+                // SAFETY: k is below the tile's quads, r below its height.
+                unsafe {
+                    let panel = tile.panel.add(k * STEP + half * 64);
+                    let columns = [
+                        _mm256_loadu_si256(panel.cast()),
+                        _mm256_loadu_si256(panel.add(32).cast()),
+                    ];
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let quad = tile.rows.add(r * tile.stride + k * QUAD);
+                        let quad = _mm256_set1_epi32(quad.cast::<i32>().read_unaligned());
+                        sums[0] = _mm256_dpbusd_avx_epi32(sums[0], quad, columns[0]);
+                        sums[1] = _mm256_dpbusd_avx_epi32(sums[1], quad, columns[1]);
+                    }
+                }
+            }
+            for (sums, out) in sums.iter().zip(out.iter_mut()) {
+                for (sum, out) in sums.iter().zip(out[half * 16..].chunks_exact_mut(8)) {
+                    // SAFETY: a chunk holds 8 numbers.
+                    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), *sum) };
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    /// The tile must be valid for `height` rows, and the processor have AVX2.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn avx2(given: Tile, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
+        tiles!(avx2_tile, given, height, sums, [3, 2, 1]);
+    }
+
+    /// Either half of a quad has a sum of its own until the end.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn avx2_tile<const H: usize>(tile: Tile, out: &mut [[i32; PANEL]]) {
+        for half in 0..2 {
+            // Four outputs a vector, two numbers each.
+            let mut sums = [[_mm256_setzero_si256(); 4]; H];
+            for k in 0..tile.quads {
+                // SAFETY: k is below the tile's quads, r below its height.
+                unsafe {
+                    let panel = tile.panel.add(k * STEP + half * 64);
+                    let mut columns = [_mm256_setzero_si256(); 4];
+                    for (i, columns) in columns.iter_mut().enumerate() {
+                        let bytes = _mm_loadu_si128(panel.add(i * 16).cast());
+                        *columns = _mm256_cvtepi8_epi16(bytes);
+                    }
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let quad = tile.rows.add(r * tile.stride + k * QUAD);
+                        let quad = _mm_set1_epi32(quad.cast::<i32>().read_unaligned());
+                        let quad = _mm256_cvtepu8_epi16(quad);
+                        for (sum, columns) in sums.iter_mut().zip(columns) {
+                            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(quad, columns));
+                        }
+                    }
+                }
+            }
+            for (sums, out) in sums.iter().zip(out.iter_mut()) {
+                let pairs = out[half * 16..].chunks_exact_mut(8);
+                for (sums, out) in sums.chunks_exact(2).zip(pairs) {
+                    // Pairs within 128 bits: outputs 0 1 4 5 2 3 6 7.
+                    let whole = _mm256_hadd_epi32(sums[0], sums[1]);
+                    let whole = _mm256_permute4x64_epi64::<0b11_01_10_00>(whole);
+                    // SAFETY: a chunk holds 8 numbers.
+                    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), whole) };
+                }
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "aarch64")]
+mod neon {
+    use std::arch::aarch64::*;
+    use std::arch::asm;
+
+    use super::{PANEL, QUAD, TALLEST, Tile};
+
+    /// Vectors of a panel.
+    const VECTORS: usize = PANEL / 4;
+
+    /// `sdot` takes signed bytes: the rows less 128, to which 128 times the panel's sums are added
+    /// back.
+    ///
+    /// # Safety
+    /// The tile must be valid for `height` rows, and the processor have dot products.
+    #[target_feature(enable = "neon,dotprod")]
+    pub(super) unsafe fn dotprod(given: Tile, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
+        tiles!(tile, given, height, sums, [2, 1]);
+    }
+
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    unsafe fn tile<const H: usize>(tile: Tile, out: &mut [[i32; PANEL]]) {
+        let mut sums = [[vdupq_n_s32(0); VECTORS]; H];
+        let mut of_panel = [vdupq_n_s32(0); VECTORS];
+        let ones = vdupq_n_s8(1);
+        for k in 0..tile.quads {
+            for v in 0..VECTORS {
+                // SAFETY: k is below the tile's quads, r below its height.
+                unsafe {
+                    let columns = vld1q_s8(tile.panel.add((k * PANEL + v * 4) * QUAD));
+                    sdot(&mut of_panel[v], columns, ones);
+                    for (r, sums) in sums.iter_mut().enumerate() {
+                        let quad = tile.rows.add(r * tile.stride + k * QUAD);
+                        let quad = quad.cast::<u32>().read_unaligned() ^ 0x8080_8080;
+                        let quad = vreinterpretq_s8_u32(vdupq_n_u32(quad));
+                        sdot(&mut sums[v], columns, quad);
+                    }
+                }
+            }
+        }
+        for (sums, out) in sums.iter().zip(out) {
+            for (v, out) in out.chunks_exact_mut(4).enumerate() {
+                let whole = vaddq_s32(sums[v], vshlq_n_s32::<7>(of_panel[v]));
+                // SAFETY: a chunk holds 4 numbers.
+                unsafe { vst1q_s32(out.as_mut_ptr(), whole) };
+            }
+        }
+    }
+
+    /// Adds to each of four numbers the products of its four bytes.
+    #[target_feature(enable = "neon,dotprod")]
+    #[inline]
+    unsafe fn sdot(sum: &mut int32x4_t, a: int8x16_t, b: int8x16_t) {
+        // SAFETY: the instruction touches nothing but its registers.
+        unsafe {
+            asm!(
+                "sdot {sum:v}.4s, {a:v}.16b, {b:v}.16b",
+                sum = inout(vreg) *sum,
+                a = in(vreg) a,
+                b = in(vreg) b,
+                options(pure, nomem, nostack, preserves_flags),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    /// Every instruction set gives the plain sums, at the extremes as well, where 16 bits overflow.
+    #[test]
+    fn sums_are_exact_on_every_instruction_set() {
+        let mut rng = ChaCha8Rng::seed_from_u64(6);
+        for dot in Dot::every() {
+            for case in 0..60 {
+                let quads = [0, 1, 7, 64][case % 4];
+                let height = 1 + case % TALLEST;
+                let stride = quads * QUAD + case % 3;
+                let extreme = case % 5 == 0;
+                let mut draw = |low: i32, high: i32| match extreme {
+                    true => [low, high][usize::from(rng.random_bool(0.9))],
+                    false => rng.random_range(low..=high),
+                };
+                let rows: Vec<u8> = (0..height * stride + QUAD)
+                    .map(|_| draw(0, 255) as u8)
+                    .collect();
+                let panel: Vec<i8> = (0..quads * PANEL * QUAD)
+                    .map(|_| draw(-127, 127) as i8)
+                    .collect();
+                let mut sums = [[i32::MIN; PANEL]; TALLEST];
+                dot.sums(&rows, stride, height, &panel, &mut sums);
+                for (r, sums) in sums.iter().enumerate() {
+                    for (c, &sum) in sums.iter().enumerate() {
+                        if r >= height {
+                            assert_eq!(sum, i32::MIN);
+                            continue;
+                        }
+                        let expected: i32 = (0..quads * QUAD)
+                            .map(|k| {
+                                let value = panel[(k / QUAD * PANEL + c) * QUAD + k % QUAD];
+                                i32::from(rows[r * stride + k]) * i32::from(value)
+                            })
+                            .sum();
+                        assert_eq!(sum, expected, "{dot:?}, row {r}, column {c}");
+                    }
+                }
+            }
+        }
+    }
+}

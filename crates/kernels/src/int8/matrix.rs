@@ -1,0 +1,340 @@
+//! Products with a weight matrix that was quantised and packed once.
+#![allow(unsafe_code)]
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+use rten_simd::ops::{BitOps, NumOps, ToFloat};
+use rten_simd::{Isa, SimdOp};
+
+use super::dot::{Dot, PANEL, QUAD, TALLEST};
+use super::rows::QuantizedRows;
+use crate::activation::{self, Activation};
+use crate::split::{OutPointer, part};
+
+/// Rows of a task, of which the bytes stay in the second cache.
+const ROWS: usize = 12 * TALLEST;
+
+/// The greatest weight: symmetric, so that no sign is favoured.
+const GREATEST: f32 = 127.0;
+
+/// A weight matrix of signed bytes, each output with a scale of its own, in panels of
+/// `[inputs / 4, 32, 4]`: what one instruction multiplies lies together.
+///
+/// An output's scale is its greatest weight over 127. Nothing saturates: an element of a product is
+/// an exact integer sum that is scaled once (see [the module](self)).
+pub struct QuantizedMatrix {
+    inputs: usize,
+    outputs: usize,
+    /// `[panels, quads, PANEL, QUAD]`, what is missing in the last panel and quad filled with zeros.
+    bytes: Vec<i8>,
+    /// `[panels * PANEL]`
+    scales: Vec<f32>,
+    /// Each output's sum of weights, `[panels * PANEL]`.
+    sums: Vec<i32>,
+}
+
+impl QuantizedMatrix {
+    /// Quantises and packs `weight` of shape `[outputs, inputs]`, row-major, as PyTorch's `Linear`
+    /// holds it.
+    ///
+    /// # Panics
+    /// If `weight` does not have `outputs * inputs` elements.
+    pub fn new(weight: &[f32], outputs: usize, inputs: usize) -> Self {
+        assert_eq!(weight.len(), outputs * inputs, "elements of the weight");
+        let padded = outputs.next_multiple_of(PANEL);
+        let quads = inputs.div_ceil(QUAD);
+        let mut bytes = vec![0; padded * quads * QUAD];
+        let mut scales = vec![0.0; padded];
+        let mut sums = vec![0; padded];
+        if inputs > 0 {
+            bytes
+                .par_chunks_exact_mut(PANEL * quads * QUAD)
+                .zip(scales.par_chunks_exact_mut(PANEL))
+                .zip(sums.par_chunks_exact_mut(PANEL))
+                .zip(weight.par_chunks(PANEL * inputs))
+                .for_each(|(((bytes, scales), sums), weight)| {
+                    for (column, weight) in weight.chunks_exact(inputs).enumerate() {
+                        let greatest = weight.iter().fold(0.0_f32, |most, w| most.max(w.abs()));
+                        let scale = greatest / GREATEST;
+                        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+                        for (k, w) in weight.iter().enumerate() {
+                            let value = (w * inverse).round().clamp(-GREATEST, GREATEST) as i8;
+                            bytes[(k / QUAD * PANEL + column) * QUAD + k % QUAD] = value;
+                            sums[column] += i32::from(value);
+                        }
+                        scales[column] = scale;
+                    }
+                });
+        }
+        QuantizedMatrix {
+            inputs,
+            outputs,
+            bytes,
+            scales,
+            sums,
+        }
+    }
+
+    /// Number of inputs, the length of a row that is multiplied.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Number of outputs, the length of a row of the product.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// `out = activation(x weightᵀ + bias)`: `bias` `[outputs]`, `out` `[rows, outputs]`.
+    ///
+    /// # Panics
+    /// If the slices and the rows do not have these shapes.
+    pub fn multiply(
+        &self,
+        x: &QuantizedRows,
+        bias: Option<&[f32]>,
+        activation: Option<Activation>,
+        out: &mut [f32],
+    ) {
+        self.multiply_with(Dot::used(), x, bias, activation, out);
+    }
+
+    /// [`multiply`](Self::multiply) with another inner loop than the best, one of
+    /// [`Dot::every`]'s.
+    ///
+    /// # Panics
+    /// As there.
+    pub fn multiply_with(
+        &self,
+        dot: Dot,
+        x: &QuantizedRows,
+        bias: Option<&[f32]>,
+        activation: Option<Activation>,
+        out: &mut [f32],
+    ) {
+        let rows = x.count();
+        assert_eq!(out.len(), rows * self.outputs, "elements of the product");
+        assert!(rows == 0 || x.width() == self.inputs, "inputs of a row");
+        assert!(
+            bias.is_none_or(|bias| bias.len() == self.outputs),
+            "elements of the bias"
+        );
+        if out.is_empty() {
+            return;
+        }
+        let tiles = rows.div_ceil(TALLEST);
+        let row_blocks = rows.div_ceil(ROWS);
+        let panels = self.outputs.div_ceil(PANEL);
+        let threads = rayon::current_num_threads();
+        let groups = match threads {
+            1 => 1,
+            _ => (4 * threads)
+                .div_ceil(row_blocks)
+                .next_multiple_of(threads)
+                .min(panels),
+        };
+        let out = OutPointer(out.as_mut_ptr());
+        let task = |index: usize| {
+            let rows_of = part(tiles, row_blocks, index / groups);
+            Block {
+                matrix: self,
+                dot,
+                x,
+                bias,
+                activation,
+                rows: rows_of.start * TALLEST..rows.min(rows_of.end * TALLEST),
+                panels: part(panels, groups, index % groups),
+                out,
+            }
+            .dispatch();
+        };
+        let tasks = row_blocks * groups;
+        if tasks == 1 || threads == 1 {
+            (0..tasks).for_each(task);
+        } else {
+            (0..tasks).into_par_iter().with_max_len(1).for_each(task);
+        }
+    }
+}
+
+/// A block of rows times a group of panels.
+struct Block<'a> {
+    matrix: &'a QuantizedMatrix,
+    dot: Dot,
+    x: &'a QuantizedRows,
+    bias: Option<&'a [f32]>,
+    activation: Option<Activation>,
+    rows: Range<usize>,
+    panels: Range<usize>,
+    out: OutPointer,
+}
+
+impl SimdOp for Block<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn eval<I: Isa>(self, isa: I) {
+        let matrix = self.matrix;
+        let outputs = matrix.outputs;
+        let panel_len = matrix.inputs.div_ceil(QUAD) * QUAD * PANEL;
+        let mut sums = [[0; PANEL]; TALLEST];
+        for index in self.panels.clone() {
+            let panel = &matrix.bytes[index * panel_len..][..panel_len];
+            let columns = index * PANEL..outputs.min((index + 1) * PANEL);
+            let mut bias = [0.0; PANEL];
+            if let Some(values) = self.bias {
+                bias[..columns.len()].copy_from_slice(&values[columns.clone()]);
+            }
+            let of_panel = index * PANEL..(index + 1) * PANEL;
+            let finish = Finish {
+                scales: &matrix.scales[of_panel.clone()],
+                sums: &matrix.sums[of_panel],
+                bias: &bias,
+                activation: self.activation,
+            };
+            for first in self.rows.clone().step_by(TALLEST) {
+                let height = TALLEST.min(self.rows.end - first);
+                let rows = self.x.bytes_from(first);
+                self.dot
+                    .sums(rows, self.x.stride(), height, panel, &mut sums);
+                for (row, sums) in (first..first + height).zip(&sums) {
+                    let (_, scale, zero) = self.x.row(row);
+                    // SAFETY: row and columns are inside the `[rows, outputs]` elements of the
+                    // result, which `multiply_with` checked, and of this block alone.
+                    let out = unsafe {
+                        let first = self.out.0.add(row * outputs + columns.start);
+                        std::slice::from_raw_parts_mut(first, columns.len())
+                    };
+                    if columns.len() == PANEL {
+                        finish.row(isa, sums, scale, zero, out);
+                    } else {
+                        let mut whole = [0.0; PANEL];
+                        finish.row(isa, sums, scale, zero, &mut whole);
+                        out.copy_from_slice(&whole[..columns.len()]);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// From a panel's integer sums to numbers.
+struct Finish<'a> {
+    scales: &'a [f32],
+    sums: &'a [i32],
+    bias: &'a [f32],
+    activation: Option<Activation>,
+}
+
+impl Finish<'_> {
+    #[inline(always)]
+    fn row<I: Isa>(&self, isa: I, sums: &[i32; PANEL], scale: f32, zero: i32, out: &mut [f32]) {
+        let (ops, ints) = (isa.f32(), isa.i32());
+        let lanes = ops.len();
+        let (scale, zero) = (ops.splat(scale), ints.splat(zero));
+        let columns = sums
+            .chunks_exact(lanes)
+            .zip(self.sums.chunks_exact(lanes))
+            .zip(self.scales.chunks_exact(lanes))
+            .zip(self.bias.chunks_exact(lanes))
+            .zip(out.chunks_exact_mut(lanes));
+        for ((((sum, of_weights), of_column), bias), out) in columns {
+            let shifted = ints.mul(zero, ints.load(of_weights));
+            let sum = ints.to_float(ints.sub(ints.load(sum), shifted));
+            let factor = ops.mul(scale, ops.load(of_column));
+            let value = ops.add(ops.mul(sum, factor), ops.load(bias));
+            let value = match self.activation {
+                None => value,
+                Some(function) => activation::evaluate(isa, function, value),
+            };
+            ops.store(value, out);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    fn random(rng: &mut ChaCha8Rng, len: usize) -> Vec<f32> {
+        (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
+    }
+
+    fn product(
+        dot: Dot,
+        matrix: &QuantizedMatrix,
+        x: &[f32],
+        bias: &[f32],
+        activation: Option<Activation>,
+    ) -> Vec<f32> {
+        let mut rows = QuantizedRows::default();
+        rows.quantize(x, matrix.inputs());
+        let mut out = vec![f32::NAN; rows.count() * matrix.outputs()];
+        matrix.multiply_with(dot, &rows, Some(bias), activation, &mut out);
+        out
+    }
+
+    #[test]
+    fn products_are_those_of_the_numbers_that_the_bytes_stand_for() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        for (count, inputs, outputs) in [(1, 1, 1), (3, 7, 33), (13, 64, 32), (150, 130, 100)] {
+            let weight = random(&mut rng, outputs * inputs);
+            let (x, bias) = (random(&mut rng, count * inputs), random(&mut rng, outputs));
+            let matrix = QuantizedMatrix::new(&weight, outputs, inputs);
+            let found = product(Dot::used(), &matrix, &x, &bias, None);
+            let mut rows = QuantizedRows::default();
+            rows.quantize(&x, inputs);
+            for r in 0..count {
+                let (bytes, scale, zero) = rows.row(r);
+                for o in 0..outputs {
+                    let weight = &weight[o * inputs..][..inputs];
+                    let greatest = weight.iter().fold(0.0_f32, |most, w| most.max(w.abs()));
+                    let step = f64::from(greatest / GREATEST);
+                    let sum: f64 = bytes
+                        .iter()
+                        .zip(weight)
+                        .map(|(&q, &w)| {
+                            let value = (f64::from(w) / step).round();
+                            f64::from(i32::from(q) - zero) * value
+                        })
+                        .sum();
+                    let expected = sum * f64::from(scale) * step + f64::from(bias[o]);
+                    let error = (f64::from(found[r * outputs + o]) - expected).abs();
+                    // A weight at the edge between two bytes may fall either way in f32.
+                    let edge = f64::from(scale) * 255.0 * step;
+                    assert!(error < 1e-5 + edge, "{error} at {r}, {o}");
+                }
+            }
+        }
+    }
+
+    /// The integers are, and so are the numbers, but for the one rounding that a fused
+    /// multiply-add of an activation saves.
+    #[test]
+    fn every_instruction_set_and_number_of_threads_gives_the_same() {
+        let mut rng = ChaCha8Rng::seed_from_u64(4);
+        let (count, inputs, outputs) = (31, 100, 90);
+        let weight = random(&mut rng, outputs * inputs);
+        let (x, bias) = (random(&mut rng, count * inputs), random(&mut rng, outputs));
+        let matrix = QuantizedMatrix::new(&weight, outputs, inputs);
+        let expected = product(Dot::Portable, &matrix, &x, &bias, Some(Activation::Relu));
+        for threads in [1, 2, 5] {
+            let pool = crate::ThreadPool::new(Some(threads)).unwrap();
+            for dot in Dot::every() {
+                let found =
+                    pool.install(|| product(dot, &matrix, &x, &bias, Some(Activation::Relu)));
+                assert_eq!(found, expected, "{dot:?}, {threads} threads");
+            }
+        }
+        // A row alone.
+        for r in [0, 12, 30] {
+            let row = &x[r * inputs..][..inputs];
+            let found = product(Dot::used(), &matrix, row, &bias, Some(Activation::Relu));
+            assert_eq!(found, expected[r * outputs..][..outputs]);
+        }
+    }
+}
