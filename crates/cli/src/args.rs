@@ -129,6 +129,8 @@ pub struct ModelArgs {
 pub enum Precision {
     /// 32-bit floating point.
     F32,
+    /// 8-bit integers in the layers' products: several times faster, nearly the same answers.
+    Int8,
 }
 
 #[derive(Args)]

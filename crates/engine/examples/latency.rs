@@ -1,6 +1,6 @@
 //! Serves timings of the forward pass to `bench/run-inference`.
 //!
-//! `latency FOLDER [THREADS]` loads the ALBERT in FOLDER and prints `ready`. It then reads lines
+//! `latency FOLDER [THREADS [f32|int8]]` loads the ALBERT in FOLDER and prints `ready`. It then reads lines
 //! `BATCH LENGTH ITERATIONS` and answers each with that many times in milliseconds: one forward
 //! pass each, on fresh random ids, every position of the last layer and the pooler's output.
 
@@ -9,17 +9,24 @@ use std::io::{BufRead, Write};
 use std::path::Path;
 use std::time::Instant;
 
-use albert_engine::{Batch, Checkpoint, Engine, EngineOptions, What};
+use albert_engine::{Batch, Checkpoint, Engine, EngineOptions, Precision, What};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args().skip(1);
-    let folder = args.next().ok_or("usage: latency FOLDER [THREADS]")?;
+    let folder = args
+        .next()
+        .ok_or("usage: latency FOLDER [THREADS [f32|int8]]")?;
     let threads = args.next().map(|threads| threads.parse()).transpose()?;
+    let precision = match args.next().as_deref() {
+        None | Some("f32") => Precision::F32,
+        Some("int8") => Precision::Int8,
+        Some(other) => return Err(format!("`{other}` is neither f32 nor int8").into()),
+    };
     let engine = Engine::load(
         &Checkpoint::open(Path::new(&folder))?,
-        EngineOptions { threads },
+        EngineOptions { threads, precision },
     )?;
     let vocab = u32::try_from(engine.config().vocab_size)?;
     let what = What {

@@ -14,21 +14,7 @@ pub(crate) struct Dense {
 impl Dense {
     /// Packs `{name}.weight`, `[outputs, inputs]`, and reads `{name}.bias`.
     pub(crate) fn load(checkpoint: &Checkpoint, name: &str) -> Result<Self> {
-        Self::load_fused(checkpoint, &[name])
-    }
-
-    /// One layer whose outputs are those of several layers on the same input, one after the other.
-    pub(crate) fn load_fused<S: AsRef<str>>(checkpoint: &Checkpoint, names: &[S]) -> Result<Self> {
-        let mut weight = Vec::new();
-        let mut bias = Vec::new();
-        let mut inputs = 0;
-        for name in names {
-            let part = checkpoint.tensor(&format!("{}.weight", name.as_ref()))?;
-            inputs = part.shape.get(1).copied().unwrap_or(0);
-            weight.extend_from_slice(&part.to_f32());
-            let part = checkpoint.tensor(&format!("{}.bias", name.as_ref()))?;
-            bias.extend_from_slice(&part.to_f32());
-        }
+        let (weight, inputs, bias) = read_fused(checkpoint, &[name])?;
         Ok(Self::new(&weight, inputs, bias))
     }
 
@@ -78,6 +64,23 @@ impl Dense {
     fn room_for(&self, x: &[f32]) -> Vec<f32> {
         vec![0.0; x.len() / self.weight.inputs().max(1) * self.outputs()]
     }
+}
+
+/// The weights of several dense layers on the same input, `[outputs, inputs]` one after the other,
+/// their number of inputs, and their biases.
+pub(crate) fn read_fused<S: AsRef<str>>(
+    checkpoint: &Checkpoint,
+    names: &[S],
+) -> Result<(Vec<f32>, usize, Vec<f32>)> {
+    let (mut weight, mut bias, mut inputs) = (Vec::new(), Vec::new(), 0);
+    for name in names {
+        let part = checkpoint.tensor(&format!("{}.weight", name.as_ref()))?;
+        inputs = part.shape.get(1).copied().unwrap_or(0);
+        weight.extend_from_slice(&part.to_f32());
+        let part = checkpoint.tensor(&format!("{}.bias", name.as_ref()))?;
+        bias.extend_from_slice(&part.to_f32());
+    }
+    Ok((weight, inputs, bias))
 }
 
 /// Layer normalisation.

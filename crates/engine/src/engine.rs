@@ -16,20 +16,48 @@ pub struct EngineOptions {
     /// Number of threads; `None` for what the process may use
     /// ([`available_threads`](albert_kernels::available_threads)).
     pub threads: Option<usize>,
+    /// Arithmetic of the layers' products.
+    pub precision: Precision,
 }
 
-/// An ALBERT, ready to run: weights in f32, packed once for all the layers that share them.
+/// Arithmetic of the layers' products with their weights: nearly all there is to compute.
+///
+/// Embeddings, attention, norms, activations and heads are in f32 always.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// 32-bit floating point.
+    #[default]
+    F32,
+    /// 8-bit integers: weights with a scale for each output, quantised as they are loaded;
+    /// activations with a scale and a zero point for each token, as they come
+    /// ([`QuantizedMatrix`](albert_kernels::QuantizedMatrix)).
+    Int8,
+}
+
+impl Precision {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Precision::F32 => "f32",
+            Precision::Int8 => "int8",
+        }
+    }
+}
+
+/// An ALBERT, ready to run: weights in one precision, packed once for all the layers that share them.
 ///
 /// An engine can be shared between threads; each forward pass that runs at the same time as
 /// another takes working memory of its own, which is kept for later passes.
 pub struct Engine {
     model: Model,
     pool: ThreadPool,
+    precision: Precision,
     workspaces: Mutex<Vec<Workspace>>,
 }
 
 impl Engine {
-    /// Reads the weights, widens f16 and bf16 to f32 and packs each distinct layer once.
+    /// Reads the weights, widens f16 and bf16 to f32 and packs each distinct layer once, in
+    /// the precision asked for.
     ///
     /// # Errors
     /// If a tensor is missing or has a number that is not finite (every answer would be one), or
@@ -37,10 +65,11 @@ impl Engine {
     pub fn load(checkpoint: &Checkpoint, options: EngineOptions) -> Result<Self> {
         checkpoint.check_finite()?;
         let pool = ThreadPool::new(options.threads)?;
-        let model = pool.install(|| Model::load(checkpoint))?;
+        let model = pool.install(|| Model::load(checkpoint, options.precision))?;
         Ok(Engine {
             model,
             pool,
+            precision: options.precision,
             workspaces: Mutex::default(),
         })
     }
@@ -53,6 +82,11 @@ impl Engine {
     /// Number of threads that a forward pass runs on.
     pub fn threads(&self) -> usize {
         self.pool.threads()
+    }
+
+    /// Arithmetic of the layers' products.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Whether the model can run a row; [`Engine::forward`] asks the same of every row.

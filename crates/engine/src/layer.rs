@@ -7,10 +7,12 @@
 use std::ops::Range;
 
 use albert_checkpoint::Checkpoint;
-use albert_kernels::{Activation, AttentionWorkspace, attention};
+use albert_kernels::{Activation, AttentionWorkspace, QuantizedRows, attention};
 
-use crate::dense::{Dense, LayerNorm, kernel};
+use crate::dense::{LayerNorm, kernel};
+use crate::engine::Precision;
 use crate::error::Result;
+use crate::linear::Linear;
 
 /// Tokens that go through the feed-forward part at a time: bounds its memory, and keeps what
 /// lies between its two products in the caches.
@@ -22,11 +24,11 @@ pub(crate) struct Layer {
     head_dim: usize,
     activation: Activation,
     /// Query, key and value side by side.
-    qkv: Dense,
-    attention_dense: Dense,
+    qkv: Linear,
+    attention_dense: Linear,
     attention_norm: LayerNorm,
-    ffn: Dense,
-    ffn_output: Dense,
+    ffn: Linear,
+    ffn_output: Linear,
     full_norm: LayerNorm,
 }
 
@@ -37,27 +39,36 @@ pub(crate) struct LayerWorkspace {
     context: Vec<f32>,
     attended: Vec<f32>,
     ffn: Vec<f32>,
+    /// The input of a product, where it is quantised.
+    rows: QuantizedRows,
     attention: AttentionWorkspace,
 }
 
 impl Layer {
     /// Reads and packs the layer `inner` of group `group`.
-    pub(crate) fn load(checkpoint: &Checkpoint, group: usize, inner: usize) -> Result<Self> {
+    pub(crate) fn load(
+        checkpoint: &Checkpoint,
+        group: usize,
+        inner: usize,
+        precision: Precision,
+    ) -> Result<Self> {
         let config = checkpoint.config();
         let name = format!("albert.encoder.albert_layer_groups.{group}.albert_layers.{inner}");
         let part = |suffix: &str| format!("{name}.{suffix}");
+        let linear = |suffix: &str| Linear::load(checkpoint, &[part(suffix)], precision);
         Ok(Layer {
             heads: config.num_attention_heads,
             head_dim: config.head_dim(),
             activation: kernel(config.hidden_act),
-            qkv: Dense::load_fused(
+            qkv: Linear::load(
                 checkpoint,
                 &["query", "key", "value"].map(|x| part(&format!("attention.{x}"))),
+                precision,
             )?,
-            attention_dense: Dense::load(checkpoint, &part("attention.dense"))?,
+            attention_dense: linear("attention.dense")?,
             attention_norm: LayerNorm::load(checkpoint, &part("attention.LayerNorm"))?,
-            ffn: Dense::load(checkpoint, &part("ffn"))?,
-            ffn_output: Dense::load(checkpoint, &part("ffn_output"))?,
+            ffn: linear("ffn")?,
+            ffn_output: linear("ffn_output")?,
             full_norm: LayerNorm::load(checkpoint, &part("full_layer_layer_norm"))?,
         })
     }
@@ -71,15 +82,17 @@ impl Layer {
         let hidden = self.heads * self.head_dim;
         let tokens = x.len() / hidden;
 
+        let quantized = &mut work.rows;
         let qkv = take(&mut work.qkv, tokens * 3 * hidden);
-        self.qkv.forward(x, qkv); // [tokens, 3 * hidden]
+        self.qkv.forward(x, None, quantized, qkv); // [tokens, 3 * hidden]
 
         let context = take(&mut work.context, tokens * hidden);
         let packed = &mut work.attention;
         attention(qkv, rows, self.heads, self.head_dim, packed, context); // [tokens, hidden]
 
         let attended = take(&mut work.attended, tokens * hidden);
-        self.attention_dense.forward(context, attended); // [tokens, hidden]
+        self.attention_dense
+            .forward(context, None, quantized, attended); // [tokens, hidden]
         self.attention_norm.forward_add(attended, x);
 
         let blocks = attended
@@ -87,8 +100,9 @@ impl Layer {
             .zip(x.chunks_mut(FFN_TOKENS * hidden));
         for (attended, x) in blocks {
             let ffn = take(&mut work.ffn, x.len() / hidden * self.ffn.outputs());
-            self.ffn.forward_activate(attended, self.activation, ffn); // [tokens, intermediate]
-            self.ffn_output.forward(ffn, x); // [tokens, hidden]
+            self.ffn
+                .forward(attended, Some(self.activation), quantized, ffn); // [tokens, intermediate]
+            self.ffn_output.forward(ffn, None, quantized, x); // [tokens, hidden]
             self.full_norm.forward_add(x, attended);
         }
     }

@@ -1,12 +1,13 @@
 //! ALBERT's forward pass on a CPU, over ragged batches.
 //!
-//! An [`Engine`] holds a checkpoint's weights in f32, each distinct layer packed once, however
+//! An [`Engine`] holds a checkpoint's weights in f32 or, by [`Precision`], those of the layers in
+//! int8, each distinct layer packed once, however
 //! often the model runs it. A [`Batch`] holds rows of token ids end to end: there is no padding,
 //! and a long row costs its own length only. [`What`] says which outputs are wanted, [`Outputs`]
 //! holds them, named and ordered as transformers names and orders them.
 //!
 //! The result for a row has the same bits whatever rows are beside it and however many threads
-//! run. All outputs are within 1e-5 of the range of transformers' on the same checkpoint; the
+//! run. In f32 all outputs are within 1e-5 of the range of transformers' on the same checkpoint; the
 //! tests hold the engine to that on `golden/engine`.
 //!
 //! ```
@@ -52,11 +53,12 @@ mod engine;
 mod error;
 mod heads;
 mod layer;
+mod linear;
 mod model;
 mod outputs;
 
 pub use albert_checkpoint::{AlbertConfig, Checkpoint};
 pub use batch::Batch;
-pub use engine::{Engine, EngineOptions};
+pub use engine::{Engine, EngineOptions, Precision};
 pub use error::{Error, Result, RowError};
 pub use outputs::{Outputs, What};

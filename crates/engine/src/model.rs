@@ -6,6 +6,7 @@ use albert_kernels::Activation;
 use crate::batch::Batch;
 use crate::dense::Dense;
 use crate::embeddings::Embeddings;
+use crate::engine::Precision;
 use crate::error::Result;
 use crate::heads::{Head, MaskedLm};
 use crate::layer::{Layer, LayerWorkspace, take};
@@ -30,14 +31,15 @@ pub(crate) struct Workspace {
 }
 
 impl Model {
-    /// Reads the weights, widens f16 and bf16 to f32 and packs them.
-    pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Self> {
+    /// Reads the weights, widens f16 and bf16 to f32 and packs them; those of the layers in
+    /// `precision`.
+    pub(crate) fn load(checkpoint: &Checkpoint, precision: Precision) -> Result<Self> {
         let config = checkpoint.config().clone();
         let embeddings = Embeddings::load(checkpoint)?;
         let groups = (0..config.num_hidden_groups)
             .map(|group| {
                 (0..config.inner_group_num)
-                    .map(|inner| Layer::load(checkpoint, group, inner))
+                    .map(|inner| Layer::load(checkpoint, group, inner, precision))
                     .collect()
             })
             .collect::<Result<_>>()?;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use albert_engine::{Batch, Checkpoint, Engine, EngineOptions, Outputs, What};
+use albert_engine::{Batch, Checkpoint, Engine, EngineOptions, Outputs, Precision, What};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -43,14 +43,24 @@ fn bits(outputs: &Outputs, i: usize) -> Vec<u32> {
 fn thousand_batchings() {
     let mut rng = ChaCha8Rng::seed_from_u64(20);
     // Two models: one whose widths are off the kernels' tiles, one with all outputs.
-    for (case, trials) in [("base_odd_tanh", 400), ("pretraining", 600)] {
+    for (case, precision, trials) in [
+        ("base_odd_tanh", Precision::F32, 400),
+        ("pretraining", Precision::F32, 600),
+        ("base_odd_tanh", Precision::Int8, 200),
+        ("pretraining", Precision::Int8, 300),
+    ] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../golden/engine")
             .join(case);
         let checkpoint = Checkpoint::open(&folder).unwrap();
-        let engines: Vec<Engine> = [1, 2, 3, 4, 7]
-            .map(|n| Engine::load(&checkpoint, EngineOptions { threads: Some(n) }).unwrap())
-            .into();
+        let engine = |threads: usize| {
+            let options = EngineOptions {
+                threads: Some(threads),
+                precision,
+            };
+            Engine::load(&checkpoint, options).unwrap()
+        };
+        let engines: Vec<Engine> = [1, 2, 3, 4, 7].map(engine).into();
         let vocab = engines[0].config().vocab_size as u32;
         let rows: Vec<Vec<u32>> = (0..60)
             .map(|i| {
@@ -83,7 +93,7 @@ fn thousand_batchings() {
             for (place, i) in order.iter().enumerate() {
                 assert!(
                     bits(&outputs, place) == alone[*i],
-                    "{case}: row {i} of {} tokens, at {place} of {order:?} on {} threads",
+                    "{case}, {precision:?}: row {i} of {} tokens, at {place} of {order:?} on {} threads",
                     rows[*i].len(),
                     engine.threads()
                 );
@@ -97,7 +107,14 @@ fn thousand_batchings() {
 fn large_batches() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/engine/pretraining");
     let checkpoint = Checkpoint::open(&folder).unwrap();
-    let engine = Engine::load(&checkpoint, EngineOptions { threads: Some(2) }).unwrap();
+    let engine = Engine::load(
+        &checkpoint,
+        EngineOptions {
+            threads: Some(2),
+            ..EngineOptions::default()
+        },
+    )
+    .unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(21);
     let rows: Vec<Vec<u32>> = (0..60)
         .map(|_| {
@@ -125,7 +142,14 @@ fn large_batches() {
 fn concurrent_passes() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/engine/pretraining");
     let checkpoint = Checkpoint::open(&folder).unwrap();
-    let engine = Engine::load(&checkpoint, EngineOptions { threads: Some(2) }).unwrap();
+    let engine = Engine::load(
+        &checkpoint,
+        EngineOptions {
+            threads: Some(2),
+            ..EngineOptions::default()
+        },
+    )
+    .unwrap();
     let batch = |seed: u32| {
         let mut batch = Batch::new();
         let ids: Vec<u32> = (0..30).map(|i| (i * seed + seed) % 97).collect();

@@ -115,7 +115,14 @@ fn every_output_of_every_configuration() {
     for folder in cases {
         let case = folder.file_name().unwrap().to_string_lossy().into_owned();
         let checkpoint = Checkpoint::open(&folder).unwrap();
-        let engine = Engine::load(&checkpoint, EngineOptions { threads: Some(2) }).unwrap();
+        let engine = Engine::load(
+            &checkpoint,
+            EngineOptions {
+                threads: Some(2),
+                ..EngineOptions::default()
+            },
+        )
+        .unwrap();
         let Expected(expected, rows) = Expected::read(&folder);
         let mut batch = Batch::new();
         for (ids, types) in &rows {

@@ -81,7 +81,13 @@ fn positions_outside_the_batch_and_no_threads() {
 
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/engine/base");
     let checkpoint = Checkpoint::open(&folder).unwrap();
-    let Err(error) = Engine::load(&checkpoint, EngineOptions { threads: Some(0) }) else {
+    let Err(error) = Engine::load(
+        &checkpoint,
+        EngineOptions {
+            threads: Some(0),
+            ..EngineOptions::default()
+        },
+    ) else {
         panic!("an engine without threads");
     };
     assert_eq!(

@@ -81,8 +81,11 @@ pub fn run(cli: Cli) -> Result<()> {
 }
 
 fn engine_options(args: &ModelArgs) -> EngineOptions {
-    let Precision::F32 = args.precision;
     EngineOptions {
+        precision: match args.precision {
+            Precision::F32 => albert_engine::Precision::F32,
+            Precision::Int8 => albert_engine::Precision::Int8,
+        },
         threads: args.threads.map(usize::from),
     }
 }
