@@ -73,12 +73,19 @@ impl Layer {
         })
     }
 
-    /// Runs the layer on `x` in place.
+    /// Runs the layer on `x` in place; with `kept`, only for these tokens, whose results are then
+    /// the first of `x`, in the order of `kept`.
     ///
     /// # Shapes
     /// `x` is `[tokens, hidden]`; `rows` are the rows' token ranges, from 0 to `tokens` without
     /// gaps. Attention stays inside a row.
-    pub(crate) fn forward(&self, x: &mut [f32], rows: &[Range<usize>], work: &mut LayerWorkspace) {
+    pub(crate) fn forward(
+        &self,
+        x: &mut [f32],
+        rows: &[Range<usize>],
+        kept: Option<&[usize]>,
+        work: &mut LayerWorkspace,
+    ) {
         let hidden = self.heads * self.head_dim;
         let tokens = x.len() / hidden;
 
@@ -86,11 +93,26 @@ impl Layer {
         let qkv = take(&mut work.qkv, tokens * 3 * hidden);
         self.qkv.forward(x, None, quantized, qkv); // [tokens, 3 * hidden]
 
-        let context = take(&mut work.context, tokens * hidden);
+        let mut context = take(&mut work.context, tokens * hidden);
         let packed = &mut work.attention;
         attention(qkv, rows, self.heads, self.head_dim, packed, context); // [tokens, hidden]
 
-        let attended = take(&mut work.attended, tokens * hidden);
+        let mut x = x;
+        if let Some(kept) = kept {
+            let len = kept.len() * hidden;
+            // Queries, keys and values are done with.
+            let (kept_context, kept_x) = qkv[..2 * len].split_at_mut(len);
+            for (i, token) in kept.iter().enumerate() {
+                let (to, from) = (i * hidden, token * hidden);
+                kept_context[to..to + hidden].copy_from_slice(&context[from..from + hidden]);
+                kept_x[to..to + hidden].copy_from_slice(&x[from..from + hidden]);
+            }
+            x = &mut x[..len];
+            x.copy_from_slice(kept_x);
+            context = kept_context;
+        }
+
+        let attended = take(&mut work.attended, x.len());
         self.attention_dense
             .forward(context, None, quantized, attended); // [tokens, hidden]
         self.attention_norm.forward_add(attended, x);

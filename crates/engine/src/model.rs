@@ -72,42 +72,42 @@ impl Model {
         if what.hidden_states {
             outputs.hidden_states.push(states.to_vec());
         }
-        for i in 0..self.config.num_hidden_layers {
-            for layer in &self.groups[self.config.group_of_layer(i)] {
-                layer.forward(states, batch.ranges(), &mut workspace.layer);
-            }
-            if what.hidden_states {
+        let kept = Kept::new(self, batch, what);
+        let layers = (0..self.config.num_hidden_layers)
+            .flat_map(|i| &self.groups[self.config.group_of_layer(i)]);
+        let last = self.config.num_hidden_layers * self.config.inner_group_num - 1;
+        for (i, layer) in layers.enumerate() {
+            let kept = kept.tokens.as_deref().filter(|_| i == last);
+            layer.forward(states, batch.ranges(), kept, &mut workspace.layer);
+            if what.hidden_states && (i + 1) % self.config.inner_group_num == 0 {
                 outputs.hidden_states.push(states.to_vec());
             }
         }
+        let states = &states[..kept.count(batch) * hidden];
         if what.last_hidden_state {
             outputs.last_hidden_state = Some(states.to_vec());
         }
         let mut pooled = None;
-        if what.pooled || what.head && self.head.needs_pooled() {
-            pooled = self.pool_rows(batch, states);
+        if self.pools(what)
+            && let Some(pooler) = &self.pooler
+        {
+            let first = gather(states, hidden, &kept.first); // [rows, hidden]
+            pooled = Some(pooler.apply_activate(&first, Activation::Tanh));
         }
         if what.head {
-            self.run_head(states, pooled.as_deref(), what, &mut outputs);
+            self.run_head(states, pooled.as_deref(), &kept, &mut outputs);
         }
         outputs.pooled = pooled.filter(|_| what.pooled);
         outputs
     }
 
-    /// `[rows, hidden]`, if the model has a pooler.
-    fn pool_rows(&self, batch: &Batch, states: &[f32]) -> Option<Vec<f32>> {
-        let pooler = self.pooler.as_ref()?;
-        let first = batch.ranges().iter().map(|row| row.start);
-        let first = gather(states, self.config.hidden_size, first); // [rows, hidden]
-        Some(pooler.apply_activate(&first, Activation::Tanh))
+    fn pools(&self, what: &What) -> bool {
+        self.pooler.is_some() && (what.pooled || what.head && self.head.needs_pooled())
     }
 
-    fn run_head(&self, states: &[f32], pooled: Option<&[f32]>, what: &What, out: &mut Outputs) {
-        let masked_lm = |head: &MaskedLm| match &what.masked_lm_positions {
-            Some(positions) => {
-                let positions = positions.iter().copied();
-                head.forward(&gather(states, self.config.hidden_size, positions))
-            }
+    fn run_head(&self, states: &[f32], pooled: Option<&[f32]>, kept: &Kept, out: &mut Outputs) {
+        let masked_lm = |head: &MaskedLm| match &kept.masked {
+            Some(positions) => head.forward(&gather(states, self.config.hidden_size, positions)),
             None => head.forward(states),
         };
         match &self.head {
@@ -129,9 +129,57 @@ impl Model {
     }
 }
 
+/// Which tokens of the last layer anything is made from, and where those stand in its result.
+struct Kept {
+    /// The tokens; `None` for every one.
+    tokens: Option<Vec<usize>>,
+    /// Where each row's first token stands.
+    first: Vec<usize>,
+    /// Where the masked tokens stand; `None` if every token counts as one.
+    masked: Option<Vec<usize>>,
+}
+
+impl Kept {
+    fn new(model: &Model, batch: &Batch, what: &What) -> Kept {
+        let first: Vec<usize> = batch.ranges().iter().map(|row| row.start).collect();
+        let masked = &what.masked_lm_positions;
+        let all = Kept {
+            tokens: None,
+            first: first.clone(),
+            masked: masked.clone(),
+        };
+        let of_masked = match &model.head {
+            Head::PreTraining(..) | Head::MaskedLm(_) if what.head => masked.as_deref(),
+            Head::Token(_) | Head::Question(_) if what.head => None,
+            _ => Some(&[][..]),
+        };
+        let (Some(of_masked), false) = (of_masked, what.hidden_states || what.last_hidden_state)
+        else {
+            return all;
+        };
+        let mut tokens = if model.pools(what) { first } else { Vec::new() };
+        let pooled = tokens.len();
+        tokens.extend(of_masked);
+        if tokens.is_empty() || tokens.len() >= batch.tokens() {
+            return all;
+        }
+        Kept {
+            first: (0..pooled).collect(),
+            masked: Some((pooled..tokens.len()).collect()),
+            tokens: Some(tokens),
+        }
+    }
+
+    /// How many tokens the last layer gives.
+    fn count(&self, batch: &Batch) -> usize {
+        self.tokens.as_ref().map_or(batch.tokens(), Vec::len)
+    }
+}
+
 /// The rows of `x`, `[.., width]`, at `indices`.
-fn gather(x: &[f32], width: usize, indices: impl Iterator<Item = usize>) -> Vec<f32> {
+fn gather(x: &[f32], width: usize, indices: &[usize]) -> Vec<f32> {
     indices
+        .iter()
         .flat_map(|i| &x[i * width..][..width])
         .copied()
         .collect()

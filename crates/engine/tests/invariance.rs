@@ -15,6 +15,18 @@ const WHAT: What = What {
     masked_lm_positions: None,
 };
 
+/// A golden checkpoint as an engine.
+fn open(case: &str, precision: Precision, threads: usize) -> Engine {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../golden/engine")
+        .join(case);
+    let options = EngineOptions {
+        threads: Some(threads),
+        precision,
+    };
+    Engine::load(&Checkpoint::open(&folder).unwrap(), options).unwrap()
+}
+
 /// Everything that was computed of row `i`, as bits.
 fn bits(outputs: &Outputs, i: usize) -> Vec<u32> {
     let rows = outputs.rows.len();
@@ -49,18 +61,9 @@ fn thousand_batchings() {
         ("base_odd_tanh", Precision::Int8, 200),
         ("pretraining", Precision::Int8, 300),
     ] {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("../../golden/engine")
-            .join(case);
-        let checkpoint = Checkpoint::open(&folder).unwrap();
-        let engine = |threads: usize| {
-            let options = EngineOptions {
-                threads: Some(threads),
-                precision,
-            };
-            Engine::load(&checkpoint, options).unwrap()
-        };
-        let engines: Vec<Engine> = [1, 2, 3, 4, 7].map(engine).into();
+        let engines: Vec<Engine> = [1, 2, 3, 4, 7]
+            .map(|threads| open(case, precision, threads))
+            .into();
         let vocab = engines[0].config().vocab_size as u32;
         let rows: Vec<Vec<u32>> = (0..60)
             .map(|i| {
@@ -105,16 +108,7 @@ fn thousand_batchings() {
 /// The feed-forward part goes in blocks of tokens: batches across their edges too.
 #[test]
 fn large_batches() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/engine/pretraining");
-    let checkpoint = Checkpoint::open(&folder).unwrap();
-    let engine = Engine::load(
-        &checkpoint,
-        EngineOptions {
-            threads: Some(2),
-            ..EngineOptions::default()
-        },
-    )
-    .unwrap();
+    let engine = open("pretraining", Precision::F32, 2);
     let mut rng = ChaCha8Rng::seed_from_u64(21);
     let rows: Vec<Vec<u32>> = (0..60)
         .map(|_| {
@@ -137,19 +131,49 @@ fn large_batches() {
     }
 }
 
+/// Heads that look at few tokens have the last layer computed for these alone, to the same bits.
+#[test]
+fn tokens_that_no_head_looks_at_are_left_out() {
+    let mut rng = ChaCha8Rng::seed_from_u64(22);
+    let cases = [
+        ("pretraining", Some(vec![3, 0, 17, 3])),
+        ("pretraining", Some(vec![])),
+        ("pretraining", None),
+        ("masked_lm", Some(vec![5, 1])),
+        ("masked_lm", Some(vec![])),
+        ("sequence_classes3", None),
+        ("multiple_choice", None),
+        ("question", None),
+        ("base_groups3_inner2", None),
+    ];
+    for precision in [Precision::F32, Precision::Int8] {
+        for (case, positions) in cases.clone() {
+            let engine = open(case, precision, 2);
+            let mut batch = Batch::new();
+            for length in [9, 1, 14] {
+                let vocab = engine.config().vocab_size as u32;
+                let ids: Vec<u32> = (0..length).map(|_| rng.random_range(0..vocab)).collect();
+                batch.push(&ids, None).unwrap();
+            }
+            let mut what = What {
+                head: true,
+                pooled: true,
+                masked_lm_positions: positions,
+                ..What::default()
+            };
+            let few = engine.forward(&batch, &what).unwrap();
+            what.last_hidden_state = true;
+            let mut all = engine.forward(&batch, &what).unwrap();
+            assert!(all.last_hidden_state.take().is_some() && few != Outputs::default());
+            assert_eq!(few, all, "{case}, {precision:?}");
+        }
+    }
+}
+
 /// Forward passes at the same time do not touch each other's memory.
 #[test]
 fn concurrent_passes() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../golden/engine/pretraining");
-    let checkpoint = Checkpoint::open(&folder).unwrap();
-    let engine = Engine::load(
-        &checkpoint,
-        EngineOptions {
-            threads: Some(2),
-            ..EngineOptions::default()
-        },
-    )
-    .unwrap();
+    let engine = open("pretraining", Precision::F32, 2);
     let batch = |seed: u32| {
         let mut batch = Batch::new();
         let ids: Vec<u32> = (0..30).map(|i| (i * seed + seed) % 97).collect();
