@@ -3,6 +3,7 @@
 // The comments below are help texts: [MASK] stands in them as the user sees it.
 #![allow(rustdoc::broken_intra_doc_links)]
 
+mod bench;
 mod evaluate;
 mod export;
 #[cfg(feature = "train")]
@@ -14,6 +15,9 @@ use std::path::PathBuf;
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Parser, Subcommand};
 
+#[cfg(feature = "train")]
+pub use bench::BenchTrainArgs;
+pub use bench::{BenchCommand, BenchRunArgs};
 #[cfg(feature = "train")]
 pub use evaluate::ColumnArgs;
 pub use evaluate::EvaluateArgs;
@@ -100,7 +104,6 @@ pub enum Command {
     #[cfg(feature = "train")]
     Finetune(Box<FinetuneArgs>),
     /// Time this machine
-    #[cfg(feature = "train")]
     Bench {
         #[command(subcommand)]
         command: BenchCommand,
@@ -353,47 +356,6 @@ pub struct CorpusInspectArgs {
     /// A folder that `albert corpus build` made
     #[arg(value_name = "DIR")]
     pub folder: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
-}
-
-#[cfg(feature = "train")]
-#[derive(Subcommand)]
-pub enum BenchCommand {
-    /// Time pretraining steps on generated tokens
-    Train(BenchTrainArgs),
-}
-
-#[cfg(feature = "train")]
-#[derive(Args)]
-#[command(after_help = "Example:\n  \
-    albert bench train --preset base --batch 8 --length 128 --steps 5 --json\n\n\
-    A step is masking, forward pass, both losses, backward pass, clipping and AdamW; two steps go\n\
-    before the clock starts. `step_ms` is the median; `peak_memory_bytes` is the process's largest\n\
-    resident set, where the system tells.")]
-pub struct BenchTrainArgs {
-    /// base, large, xlarge, xxlarge, mini or tiny
-    #[arg(long, default_value = "mini")]
-    pub preset: String,
-    /// Rows of a step
-    #[arg(long, default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=65_536))]
-    pub batch: u32,
-    /// Positions of a row
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(5..=65_535))]
-    pub length: u32,
-    /// Steps to time
-    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..))]
-    pub steps: u32,
-    /// Arithmetic of matrix products; bf16 only where the device is faster so
-    #[arg(long, value_enum, default_value_t = TrainPrecision::F32)]
-    pub precision: TrainPrecision,
-    /// Where to train: cpu; cuda:N or wgpu in a program built with the cargo feature of that name
-    #[arg(long, value_name = "DEVICE", default_value = "cpu")]
-    pub device: Device,
-    /// Threads; without it, what affinity and cgroup allow
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    pub threads: Option<u16>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

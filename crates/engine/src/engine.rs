@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use albert_checkpoint::{AlbertConfig, Checkpoint};
-use albert_kernels::ThreadPool;
+use albert_kernels::{ThreadPool, f32_peak, int8_peak};
 
 use crate::batch::{Batch, check_row};
 use crate::error::{Error, Result, RowError};
@@ -87,6 +87,21 @@ impl Engine {
     /// Arithmetic of the layers' products.
     pub fn precision(&self) -> Precision {
         self.precision
+    }
+
+    /// Operations, two a multiply-add, of the matrix products of one forward pass: what is not
+    /// asked for is not counted, nor are embeddings, norms and activations.
+    pub fn operations(&self, batch: &Batch, what: &What) -> f64 {
+        self.model.operations(batch, what)
+    }
+
+    /// The most operations a second that this engine's threads reach in its precision, two a
+    /// multiply-add; takes a fifth of a second ([`f32_peak`], [`int8_peak`]).
+    pub fn peak_operations_per_second(&self) -> f64 {
+        self.pool.install(|| match self.precision {
+            Precision::F32 => f32_peak(),
+            Precision::Int8 => int8_peak(),
+        })
     }
 
     /// Whether the model can run a row; [`Engine::forward`] asks the same of every row.

@@ -101,6 +101,32 @@ impl Model {
         outputs
     }
 
+    /// Operations of the products of one pass, two a multiply-add.
+    pub(crate) fn operations(&self, batch: &Batch, what: &What) -> f64 {
+        let config = &self.config;
+        let (e, h) = (config.embedding_size as f64, config.hidden_size as f64);
+        let (f, vocab) = (config.intermediate_size as f64, config.vocab_size as f64);
+        let kept = Kept::new(self, batch, what);
+        let (tokens, last) = (batch.tokens() as f64, kept.count(batch) as f64);
+        let scores: usize = batch.ranges().iter().map(|row| row.len() * row.len()).sum();
+        let layers = (config.num_hidden_layers * config.inner_group_num) as f64;
+        // Query, key and value; scores and sums of values; then what only kept tokens need.
+        let attention = 3.0 * h * h * tokens + 2.0 * h * scores as f64;
+        let rest = h * h + 2.0 * h * f;
+        let encoder = layers * attention + rest * ((layers - 1.0) * tokens + last);
+        let pooler = match self.pools(what) {
+            true => h * h * batch.ranges().len() as f64,
+            false => 0.0,
+        };
+        let masked = match (&self.head, &what.masked_lm_positions) {
+            _ if !what.head => 0.0,
+            (Head::PreTraining(..) | Head::MaskedLm(_), Some(positions)) => positions.len() as f64,
+            (Head::PreTraining(..) | Head::MaskedLm(_), None) => tokens,
+            _ => 0.0,
+        };
+        2.0 * (e * h * tokens + encoder + pooler + masked * (h * e + e * vocab))
+    }
+
     fn pools(&self, what: &What) -> bool {
         self.pooler.is_some() && (what.pooled || what.head && self.head.needs_pooled())
     }

@@ -1,8 +1,9 @@
 //! One file a command, or a few that are alike.
 
 mod answers;
+mod bench_run;
 #[cfg(feature = "train")]
-mod bench;
+mod bench_train;
 #[cfg(feature = "train")]
 mod corpus;
 mod doctor;
@@ -33,9 +34,9 @@ use albert_engine::{Engine, EngineOptions};
 use albert_tasks::{TaskSettings, text::Tokenizer, tokenizer_of};
 use anyhow::Result;
 
+use crate::args::{BenchCommand, Cli, Command, ModelArgs, Precision};
 #[cfg(feature = "train")]
-use crate::args::{BenchCommand, CorpusCommand, TokenizerCommand};
-use crate::args::{Cli, Command, ModelArgs, Precision};
+use crate::args::{CorpusCommand, TokenizerCommand};
 use crate::output;
 
 /// Runs what the user typed.
@@ -62,10 +63,11 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Tokenizer {
             command: TokenizerCommand::Train(args),
         } => tokenizer_train::run(args),
-        #[cfg(feature = "train")]
-        Command::Bench {
-            command: BenchCommand::Train(args),
-        } => bench::train(args),
+        Command::Bench { command } => match command {
+            BenchCommand::Run(args) => bench_run::run(args),
+            #[cfg(feature = "train")]
+            BenchCommand::Train(args) => bench_train::run(args),
+        },
         #[cfg(feature = "train")]
         Command::Corpus { command } => match command {
             CorpusCommand::Build(args) => corpus::build(args),

@@ -38,3 +38,56 @@ fn what_cannot_be_timed_is_refused_by_name() {
     ];
     names(&failure(&large, 1), &["`batch`", "GB", "rows would fit"]);
 }
+
+#[test]
+fn forward_passes_are_timed_in_either_precision() {
+    let home = tempfile::tempdir().unwrap();
+    let lengths = home.path().join("lengths.txt");
+    std::fs::write(&lengths, "3\n17\n5\n40\n9\n").unwrap();
+    let lengths = lengths.to_str().unwrap();
+    let run = ["bench", "run", "--json", "--seconds", "0", "--batch", "2"];
+    for (more, rows, tokens) in [
+        (&["--length", "16"][..], 20.0, 320.0),
+        (&["--length", "16", "--precision", "int8"], 20.0, 320.0),
+        (&["--lengths", lengths, "--model", "sentiment"], 5.0, 74.0),
+    ] {
+        let report: Value = serde_json::from_str(&stdout(&[&run[..], more].concat())).unwrap();
+        let number = |field: &str| report[field].as_f64().unwrap_or(f64::NAN);
+        let latency = |field: &str| report["latency_ms"][field].as_f64().unwrap_or(f64::NAN);
+        assert!(
+            latency("min") > 0.0 && latency("min") <= latency("median"),
+            "{report}"
+        );
+        assert!(latency("median") <= latency("p99"), "{report}");
+        assert!(
+            (number("rows_per_s") / number("tokens_per_s") - rows / tokens).abs() < 1e-9,
+            "{report}"
+        );
+        assert!(
+            number("peak_share") > 0.0 && number("peak_share") < 1.5,
+            "{report}"
+        );
+        if cfg!(target_os = "linux") {
+            assert!(number("peak_memory_bytes") > 1e6, "{report}");
+        }
+    }
+}
+
+#[test]
+fn rows_that_cannot_be_timed_are_refused_by_line() {
+    let home = tempfile::tempdir().unwrap();
+    let lengths = home.path().join("lengths.txt");
+    let file = lengths.to_str().unwrap();
+    for (text, named) in [
+        ("3\n0\n", "line 2"),
+        ("3\nfour\n", "`four`"),
+        ("9999", "512"),
+        ("", "no length"),
+    ] {
+        std::fs::write(&lengths, text).unwrap();
+        let message = failure(&["bench", "run", "--lengths", file], 1);
+        names(&message, &["lengths.txt", named]);
+    }
+    let message = failure(&["bench", "run", "--length", "600"], 1);
+    names(&message, &["600", "512"]);
+}

@@ -11,7 +11,7 @@
 //! The sums are of 32-bit integers and exact, so that they are the same on every instruction set,
 //! for every split over threads and whatever rows are beside a row.
 
-mod dot;
+pub(crate) mod dot;
 mod matrix;
 mod rows;
 

@@ -1,4 +1,4 @@
-//! `albert bench`.
+//! `albert bench train`.
 
 use albert_checkpoint::{AlbertConfig, Architecture};
 use albert_kernels::ThreadPool;
@@ -7,6 +7,7 @@ use albert_train::bench::{BenchOptions, BenchReport, bench_training};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use super::bench_run::peak_memory;
 use crate::args::{BenchTrainArgs, Device, TrainPrecision};
 use crate::output;
 use crate::progress::Steps;
@@ -27,7 +28,7 @@ struct Report {
     loss: f32,
 }
 
-pub fn train(args: BenchTrainArgs) -> Result<()> {
+pub fn run(args: BenchTrainArgs) -> Result<()> {
     let mut config = AlbertConfig::preset(&args.preset).with_context(|| {
         let known = "base, large, xlarge, xxlarge, mini, tiny";
         format!("--preset: `{}` is none of {known}", args.preset)
@@ -110,12 +111,4 @@ fn timed<B: TrainingBackend>(options: &BenchOptions, device: &B::Device) -> Resu
     });
     steps.finish();
     Ok(report?)
-}
-
-/// The largest resident set of this process so far, as Linux tells it; nothing on other systems.
-fn peak_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = text.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kilobytes * 1024)
 }
