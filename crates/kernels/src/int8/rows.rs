@@ -69,6 +69,7 @@ impl QuantizedRows {
     ///
     /// # Panics
     /// If there is no such row.
+    #[inline]
     pub fn row(&self, row: usize) -> (&[u8], f32, i32) {
         assert!(row < self.count, "row {row} of {}", self.count);
         let bytes = &self.bytes[row * self.stride..][..self.width];
@@ -107,12 +108,11 @@ impl SimdOp for Row<'_> {
             low = ops.min(low, x);
             high = ops.max(high, x);
         }
-        let end = |lanes: I::F32, of: fn(f32, f32) -> f32| {
-            let mut each = [0.0; MAX_LANES];
-            ops.store(lanes, &mut each[..ops.len()]);
-            each.iter().chain(rest).copied().fold(0.0, of)
-        };
-        let (low, high) = (end(low, f32::min), end(high, f32::max));
+        let (mut lows, mut highs) = ([0.0; MAX_LANES], [0.0; MAX_LANES]);
+        ops.store(low, &mut lows[..lanes]);
+        ops.store(high, &mut highs[..lanes]);
+        let low = lows.iter().chain(rest).copied().fold(0.0, f32::min);
+        let high = highs.iter().chain(rest).copied().fold(0.0, f32::max);
         let scale = (high - low) / 255.0;
         let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
         let zero = (-low * inverse).round_ties_even();
@@ -123,11 +123,14 @@ impl SimdOp for Row<'_> {
         let mut bytes = self.bytes.chunks_exact_mut(four);
         let mut x = self.x.chunks_exact(four);
         for (bytes, x) in bytes.by_ref().zip(x.by_ref()) {
-            let [a, b, c, d] = ops.load_many::<4>(x).map(|x| {
+            // Loops and no closures, which would not be compiled for the instruction set.
+            let mut quantized = [ints.zero(); 4];
+            for (q, x) in quantized.iter_mut().zip(x.chunks_exact(lanes)) {
                 // A product and a sum: rounded the same with and without fused ones.
-                let q = ops.round_ties_even(ops.mul(x, factor));
-                ops.to_int_round(ops.add(q, shift))
-            });
+                let rounded = ops.round_ties_even(ops.mul(ops.load(x), factor));
+                *q = ops.to_int_round(ops.add(rounded, shift));
+            }
+            let [a, b, c, d] = quantized;
             let low = ints.narrow_saturate(a, b);
             let high = ints.narrow_saturate(c, d);
             isa.u8().store(shorts.narrow_saturate(low, high), bytes);
