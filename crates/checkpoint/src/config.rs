@@ -259,6 +259,10 @@ pub struct AlbertConfig {
     /// What a sequence classifier's outputs mean; `None` leaves it to the
     /// number of labels, see [`problem`](Self::problem).
     pub problem_type: Option<ProblemType>,
+    /// Whether a sequence classifier has another one after each layer but the last, on the same
+    /// pooler, so that a clear row need not go through all layers (PABEE, Zhou et al. 2020).
+    /// transformers knows nothing of it and uses the last.
+    pub early_exits: bool,
 }
 
 /// No dimension may pass this: ids and positions are 32-bit numbers everywhere.

@@ -133,6 +133,9 @@ impl AlbertConfig {
             "classifier_dropout_prob",
             number(self.classifier_dropout_prob),
         );
+        if self.early_exits {
+            put("early_exits", json!(true));
+        }
         put("embedding_size", json!(self.embedding_size));
         put("eos_token_id", json!(self.eos_token_id));
         put("hidden_act", json!(self.hidden_act.name()));
@@ -247,6 +250,14 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Parsed> {
         eos_token_id: fields.token("eos_token_id", 3)?,
         id2label,
         problem_type,
+        early_exits: match fields.take("early_exits") {
+            None => false,
+            Some(Value::Bool(exits)) => exits,
+            Some(other) => {
+                let problem = format!("is {other}, neither true nor false");
+                return Err(fields.error("early_exits", problem));
+            }
+        },
     };
     let notes = fields.finish();
     Ok(Parsed {

@@ -114,7 +114,18 @@ impl AlbertConfig {
             Architecture::MultipleChoice => specs.dense("classifier", h, 1),
             Architecture::QuestionAnswering => specs.dense("qa_outputs", h, 2),
         }
+        for exit in 0..self.exits() {
+            specs.dense(&format!("exits.{exit}"), h, self.num_labels());
+        }
         specs.0
+    }
+
+    /// How many layers have a classifier besides the last: `exits.0` stands after the first.
+    pub fn exits(&self) -> usize {
+        match (self.architecture, self.early_exits) {
+            (Architecture::SequenceClassification, true) => self.num_hidden_layers - 1,
+            _ => 0,
+        }
     }
 
     /// Number of parameters that `architecture` has, the tied decoder once.

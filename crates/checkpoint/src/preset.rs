@@ -85,6 +85,7 @@ impl AlbertConfig {
             eos_token_id: 3,
             id2label: Self::default_labels(2),
             problem_type: None,
+            early_exits: false,
         })
     }
 }

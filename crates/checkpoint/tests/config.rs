@@ -89,6 +89,7 @@ fn every_field_of_transformers_is_read() {
         ("attention_probs_dropout_prob", json!(0.125)),
         ("bos_token_id", json!(5)),
         ("classifier_dropout_prob", json!(0.5)),
+        ("early_exits", json!(true)),
         ("embedding_size", json!(10)),
         ("eos_token_id", json!(6)),
         ("hidden_act", json!("silu")),
@@ -132,6 +133,7 @@ fn every_field_of_transformers_is_read() {
         eos_token_id: 6,
         id2label: expected.id2label,
         problem_type: Some(ProblemType::Regression),
+        early_exits: true,
     };
     assert_eq!(read(&file).unwrap(), expected);
 }

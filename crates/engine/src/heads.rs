@@ -42,8 +42,8 @@ pub(crate) enum Head {
     /// Masked-LM and sentence order.
     PreTraining(MaskedLm, Dense),
     MaskedLm(MaskedLm),
-    /// Classes or a score of a row, from its pooled vector.
-    Sequence(Dense),
+    /// Classes or a score of a row, from its pooled vector; the classifiers of early exits.
+    Sequence(Dense, Vec<Dense>),
     /// Classes of a token.
     Token(Dense),
     /// Start and end of an answer, per token.
@@ -62,7 +62,10 @@ impl Head {
                 dense("sop_classifier.classifier")?,
             ),
             Architecture::MaskedLm => Head::MaskedLm(MaskedLm::load(checkpoint, words)?),
-            Architecture::SequenceClassification => Head::Sequence(dense("classifier")?),
+            Architecture::SequenceClassification => {
+                let exits = (0..checkpoint.config().exits()).map(|i| dense(&format!("exits.{i}")));
+                Head::Sequence(dense("classifier")?, exits.collect::<Result<_>>()?)
+            }
             Architecture::TokenClassification => Head::Token(dense("classifier")?),
             Architecture::QuestionAnswering => Head::Question(dense("qa_outputs")?),
             Architecture::MultipleChoice => Head::Choice(dense("classifier")?),
@@ -73,7 +76,7 @@ impl Head {
     pub(crate) fn needs_pooled(&self) -> bool {
         matches!(
             self,
-            Head::PreTraining(..) | Head::Sequence(_) | Head::Choice(_)
+            Head::PreTraining(..) | Head::Sequence(..) | Head::Choice(_)
         )
     }
 }

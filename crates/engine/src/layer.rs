@@ -36,12 +36,21 @@ pub(crate) struct Layer {
 #[derive(Default)]
 pub(crate) struct LayerWorkspace {
     qkv: Vec<f32>,
+    /// What attention gave, `[tokens, hidden]`.
     context: Vec<f32>,
+    kept_context: Vec<f32>,
+    kept: Vec<f32>,
+    attention: AttentionWorkspace,
+    rest: RestWorkspace,
+}
+
+/// Memory of what follows attention.
+#[derive(Default)]
+struct RestWorkspace {
     attended: Vec<f32>,
     ffn: Vec<f32>,
     /// The input of a product, where it is quantised.
     rows: QuantizedRows,
-    attention: AttentionWorkspace,
 }
 
 impl Layer {
@@ -86,32 +95,79 @@ impl Layer {
         kept: Option<&[usize]>,
         work: &mut LayerWorkspace,
     ) {
-        let hidden = self.heads * self.head_dim;
+        self.attend(x, rows, work);
+        match kept {
+            None => self.complete(x, work),
+            Some(kept) => {
+                let kept = self.peek(x, kept, work);
+                x[..kept.len()].copy_from_slice(kept);
+            }
+        }
+    }
+
+    /// The first half of [`forward`](Self::forward): attention over `x`, which stays.
+    pub(crate) fn attend(&self, x: &[f32], rows: &[Range<usize>], work: &mut LayerWorkspace) {
+        let hidden = self.hidden();
         let tokens = x.len() / hidden;
-
-        let quantized = &mut work.rows;
         let qkv = take(&mut work.qkv, tokens * 3 * hidden);
-        self.qkv.forward(x, None, quantized, qkv); // [tokens, 3 * hidden]
-
-        let mut context = take(&mut work.context, tokens * hidden);
+        self.qkv.forward(x, None, &mut work.rest.rows, qkv); // [tokens, 3 * hidden]
+        let context = take(&mut work.context, tokens * hidden);
         let packed = &mut work.attention;
         attention(qkv, rows, self.heads, self.head_dim, packed, context); // [tokens, hidden]
+    }
 
-        let mut x = x;
-        if let Some(kept) = kept {
-            let len = kept.len() * hidden;
-            // Queries, keys and values are done with.
-            let (kept_context, kept_x) = qkv[..2 * len].split_at_mut(len);
-            for (i, token) in kept.iter().enumerate() {
-                let (to, from) = (i * hidden, token * hidden);
-                kept_context[to..to + hidden].copy_from_slice(&context[from..from + hidden]);
-                kept_x[to..to + hidden].copy_from_slice(&x[from..from + hidden]);
-            }
-            x = &mut x[..len];
-            x.copy_from_slice(kept_x);
-            context = kept_context;
+    /// The other half, in place, after [`attend`](Self::attend) on the same `x`.
+    pub(crate) fn complete(&self, x: &mut [f32], work: &mut LayerWorkspace) {
+        self.rest(x, &work.context[..x.len()], &mut work.rest);
+    }
+
+    /// What the other half makes of some tokens, `[kept, hidden]`; `x` stays, so that it can still
+    /// be completed.
+    pub(crate) fn peek<'w>(
+        &self,
+        x: &[f32],
+        kept: &[usize],
+        work: &'w mut LayerWorkspace,
+    ) -> &'w [f32] {
+        let hidden = self.hidden();
+        let kept_context = take(&mut work.kept_context, kept.len() * hidden);
+        let kept_x = take(&mut work.kept, kept.len() * hidden);
+        for (i, token) in kept.iter().enumerate() {
+            let (to, from) = (i * hidden, token * hidden);
+            kept_context[to..to + hidden].copy_from_slice(&work.context[from..from + hidden]);
+            kept_x[to..to + hidden].copy_from_slice(&x[from..from + hidden]);
         }
+        self.rest(kept_x, kept_context, &mut work.rest);
+        kept_x
+    }
 
+    /// Drops all tokens but those in `ranges`, which ascend, from `x` and from what attention gave;
+    /// the number of elements of `x` that are left.
+    pub(crate) fn drop_others(
+        &self,
+        x: &mut [f32],
+        ranges: &[Range<usize>],
+        work: &mut LayerWorkspace,
+    ) -> usize {
+        let hidden = self.hidden();
+        let mut len = 0;
+        for range in ranges {
+            let from = range.start * hidden..range.end * hidden;
+            x.copy_within(from.clone(), len);
+            work.context.copy_within(from.clone(), len);
+            len += from.len();
+        }
+        len
+    }
+
+    fn hidden(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// All after attention: `x` is the layer's input and becomes its output.
+    fn rest(&self, x: &mut [f32], context: &[f32], work: &mut RestWorkspace) {
+        let hidden = self.hidden();
+        let quantized = &mut work.rows;
         let attended = take(&mut work.attended, x.len());
         self.attention_dense
             .forward(context, None, quantized, attended); // [tokens, hidden]

@@ -8,6 +8,7 @@ use crate::dense::Dense;
 use crate::embeddings::Embeddings;
 use crate::engine::Precision;
 use crate::error::Result;
+use crate::exits::Exiting;
 use crate::heads::{Head, MaskedLm};
 use crate::layer::{Layer, LayerWorkspace, take};
 use crate::outputs::{Outputs, What};
@@ -15,19 +16,19 @@ use crate::outputs::{Outputs, What};
 /// An ALBERT (Lan et al. 2019): embeddings, layers that share weights by group, pooler and head.
 pub(crate) struct Model {
     pub(crate) config: AlbertConfig,
-    embeddings: Embeddings,
+    pub(crate) embeddings: Embeddings,
     /// By group, then by inner layer: each distinct layer once.
-    groups: Vec<Vec<Layer>>,
-    pooler: Option<Dense>,
-    head: Head,
+    pub(crate) groups: Vec<Vec<Layer>>,
+    pub(crate) pooler: Option<Dense>,
+    pub(crate) head: Head,
 }
 
 /// Memory of one forward pass, kept for later ones.
 #[derive(Default)]
 pub(crate) struct Workspace {
-    embedded: Vec<f32>,
-    states: Vec<f32>,
-    layer: LayerWorkspace,
+    pub(crate) embedded: Vec<f32>,
+    pub(crate) states: Vec<f32>,
+    pub(crate) layer: LayerWorkspace,
 }
 
 impl Model {
@@ -60,6 +61,9 @@ impl Model {
 
     /// Runs a batch that was checked against the configuration.
     pub(crate) fn run(&self, batch: &Batch, what: &What, workspace: &mut Workspace) -> Outputs {
+        if let Some(exiting) = Exiting::new(self, what) {
+            return exiting.run(batch, workspace);
+        }
         let hidden = self.config.hidden_size;
         let mut outputs = Outputs {
             rows: batch.ranges().to_vec(),
@@ -143,7 +147,9 @@ impl Model {
                 out.sentence_order_logits = pooled.map(|pooled| order.apply(pooled));
             }
             Head::MaskedLm(predictions) => out.masked_lm_logits = Some(masked_lm(predictions)),
-            Head::Sequence(dense) => out.sequence_logits = pooled.map(|pooled| dense.apply(pooled)),
+            Head::Sequence(dense, _) => {
+                out.sequence_logits = pooled.map(|pooled| dense.apply(pooled))
+            }
             Head::Token(dense) => out.token_logits = Some(dense.apply(states)),
             Head::Question(dense) => {
                 let both = dense.apply(states); // [tokens, 2]

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 /// Which outputs [`forward`](crate::Engine::forward) computes. Nothing by default.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct What {
     /// The encoder's input and every layer's output.
     pub hidden_states: bool,
@@ -16,6 +16,18 @@ pub struct What {
     /// Where masked-LM logits are computed: token indices into the batch, in any order. `None`
     /// means at every token, which for a vocabulary of 30,000 is 120 KB a token.
     pub masked_lm_positions: Option<Vec<usize>>,
+    /// Whether rows leave before the last layer, where the head is a sequence classifier with early
+    /// exits and nothing but the head is asked for; else it has no effect.
+    pub early_exit: Option<EarlyExit>,
+}
+
+/// When a row needs no further layer (PABEE, Zhou et al. 2020).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct EarlyExit {
+    /// A row leaves once so many classifiers in a row agreed with the one before them.
+    pub patience: usize,
+    /// Numbers agree that differ by no more than this; classes agree if they are the same.
+    pub tolerance: f32,
 }
 
 /// What a forward pass computed, f32, row-major, the rows' tokens end to end.
@@ -36,6 +48,8 @@ pub struct Outputs {
     pub pooled: Option<Vec<f32>>,
     /// `[tokens, vocab_size]`, or `[positions, vocab_size]` in the order asked for.
     pub masked_lm_logits: Option<Vec<f32>>,
+    /// How many layers each row went through, where rows could leave early.
+    pub exit_layers: Option<Vec<usize>>,
     /// `[rows, 2]`: in order, swapped.
     pub sentence_order_logits: Option<Vec<f32>>,
     /// `[rows, labels]`; for regression one number a row.

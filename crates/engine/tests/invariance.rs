@@ -13,6 +13,7 @@ const WHAT: What = What {
     pooled: true,
     head: true,
     masked_lm_positions: None,
+    early_exit: None,
 };
 
 /// A golden checkpoint as an engine.

@@ -105,6 +105,7 @@ const EVERYTHING: What = What {
     pooled: true,
     head: true,
     masked_lm_positions: None,
+    early_exit: None,
 };
 
 #[test]

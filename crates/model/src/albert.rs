@@ -193,7 +193,7 @@ impl<B: AlbertBackend> Albert<B> {
     }
 
     /// The pooled rows `starts` of `x`, `[starts, hidden]`, where there is a pooler.
-    fn pool(&self, x: &Tensor<B, 2>, starts: &[usize]) -> Option<Tensor<B, 2>> {
+    pub(crate) fn pool(&self, x: &Tensor<B, 2>, starts: &[usize]) -> Option<Tensor<B, 2>> {
         let pooler = self.pooler.as_ref()?;
         let starts: Vec<i32> = starts.iter().map(|&start| start as i32).collect();
         let starts = Tensor::from_data(TensorData::from(starts.as_slice()), &x.device());

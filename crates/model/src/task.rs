@@ -21,6 +21,8 @@ pub struct AlbertForTask<B: Backend> {
     order: Option<Linear<B>>,
     classifier: Option<Linear<B>>,
     question: Option<Linear<B>>,
+    /// Classifiers after all layers but the last.
+    exits: Vec<Linear<B>>,
 }
 
 /// The encoder's output and the logits of the heads that the architecture has.
@@ -37,6 +39,9 @@ pub struct TaskOutput<B: Backend> {
     pub classes: Option<Tensor<B, 2>>,
     /// Start and end of the answer, `[tokens, 2]`.
     pub question: Option<Tensor<B, 2>>,
+    /// Where there are early exits, the classes of each row after every layer but the last, each
+    /// `[rows, labels]`.
+    pub exits: Vec<Tensor<B, 2>>,
 }
 
 impl<B: AlbertBackend> AlbertForTask<B> {
@@ -124,12 +129,16 @@ impl<B: AlbertBackend> AlbertForTask<B> {
         let masked_lm = predicts_words
             .then(|| MaskedLmHead::build(&mut builder, config))
             .transpose()?;
+        let exits =
+            (0..config.exits()).map(|exit| Linear::build(&mut builder, &format!("exits.{exit}")));
+        let exits = exits.collect::<Result<_>>()?;
         Ok(Self {
             albert,
             masked_lm,
             order,
             classifier,
             question,
+            exits,
         })
     }
 
@@ -158,7 +167,8 @@ impl<B: AlbertBackend> AlbertForTask<B> {
         key: Option<DropoutKey>,
         hidden_states: bool,
     ) -> Result<TaskOutput<B>> {
-        let output = self.albert.forward(batch, key, hidden_states)?;
+        let states = hidden_states || !self.exits.is_empty();
+        let mut output = self.albert.forward(batch, key, states)?;
         let tokens = || output.last_hidden_state.clone();
         let rate = self.config().classifier_dropout_prob;
         let drop = |x| dropout::apply(x, DropoutKey::at(key, Site::Classifier, 0, rate));
@@ -178,7 +188,17 @@ impl<B: AlbertBackend> AlbertForTask<B> {
             None => None,
         };
         let question = self.question.as_ref().map(|head| head.forward(tokens()));
+        let mut exits = Vec::with_capacity(self.exits.len());
+        // The first states are what goes into the first layer.
+        for (head, states) in self.exits.iter().zip(output.hidden_states.iter().skip(1)) {
+            let pooled = self.albert.pool(states, batch.rows().starts());
+            exits.push(head.forward(drop(pooled.ok_or_else(missing)?)));
+        }
+        if !hidden_states {
+            output.hidden_states.clear();
+        }
         Ok(TaskOutput {
+            exits,
             masked_lm,
             order,
             classes,

@@ -72,6 +72,10 @@ pub struct FinetuneArgs {
     /// Arithmetic of matrix products, instead of the recipe's
     #[arg(long, value_enum)]
     pub precision: Option<TrainPrecision>,
+    /// Give every layer a classifier, so that clear rows need not go through all of them:
+    /// --patience at use
+    #[arg(long)]
+    pub early_exit: bool,
     /// Begin with random weights: what is pretraining worth?
     #[arg(long)]
     pub from_scratch: bool,

@@ -67,6 +67,9 @@ fn options(args: &FinetuneArgs) -> Result<FinetuneOptions> {
         Some(TrainPrecision::Bf16) => Arithmetic::Bf16,
         None => recipe.precision,
     };
+    if args.early_exit {
+        recipe.early_exit = Some(true);
+    }
     recipe.check()?;
 
     let names: BTreeMap<String, String> = args.label_names.iter().cloned().collect();

@@ -89,7 +89,27 @@ struct Taught<'a, B: AlbertBackend> {
 }
 
 impl<B: AlbertBackend> Taught<'_, B> {
+    /// The head's loss; with early exits the mean over all classifiers, each weighted by the number
+    /// of layers below it (Zhou et al. 2020, equation 5).
     fn loss(&self, output: &TaskOutput<B>) -> Tensor<B, 1> {
+        let mut sum = self.of_head(output);
+        if output.exits.is_empty() || self.teaching.contrast {
+            return sum;
+        }
+        let depth = output.exits.len() + 1;
+        sum = sum * depth as f64;
+        for (layer, logits) in output.exits.iter().enumerate() {
+            let loss = match self.items[0].target {
+                Target::Number(_) => self.numbers(logits.clone()),
+                Target::Classes(_) => self.any_classes(logits.clone()),
+                _ => self.classes(logits.clone()),
+            };
+            sum = sum + loss * (layer + 1) as f64;
+        }
+        sum / (depth * (depth + 1) / 2) as f64
+    }
+
+    fn of_head(&self, output: &TaskOutput<B>) -> Tensor<B, 1> {
         match (&self.items[0].target, &output.classes, &output.question) {
             (Target::Span(..), _, Some(logits)) => self.spans(logits.clone()),
             (Target::Choice(_), Some(scores), _) => self.choices(scores.clone()),

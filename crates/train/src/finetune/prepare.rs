@@ -62,6 +62,11 @@ impl Prepared {
         let mut config = labels.config(task, encoder);
         let examples = options.train.iter().map(|source| source.data.len()).sum();
         let plan = options.recipe.plan(task, &config, options.format, examples);
+        config.early_exits = plan.early_exit;
+        if plan.early_exit && (config.exits() == 0 || task == Task::Embed) {
+            let message = "goes with `classify` and `regress`, and with two layers or more";
+            return Err(Error::field("early_exit", message));
+        }
         if let Some(dropout) = plan.dropout {
             config.hidden_dropout_prob = dropout;
             config.attention_probs_dropout_prob = dropout;

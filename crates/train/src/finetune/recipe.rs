@@ -63,6 +63,9 @@ pub struct FinetuneRecipe {
     /// Weight of R-Drop (Liang et al. 2021): how much two passes with different dropout may
     /// disagree.
     pub r_drop: Option<f64>,
+    /// Whether every layer gets a classifier, so that clear rows can leave early (`classify` and
+    /// `regress`).
+    pub early_exit: Option<bool>,
     /// Whether rare classes count more.
     pub class_weights: Option<ClassWeights>,
     /// Passes over pairs of texts of equal and different classes, before a linear head is learned
@@ -135,6 +138,9 @@ pub struct Plan {
     pub train: Parts,
     /// Weight of R-Drop.
     pub r_drop: f64,
+    /// Whether every layer gets a classifier.
+    #[serde(default)]
+    pub early_exit: bool,
     /// How much classes count.
     pub class_weights: ClassWeights,
     /// Passes over pairs of texts.
@@ -293,6 +299,7 @@ impl FinetuneRecipe {
             rate_decay: self.rate_decay.unwrap_or(1.0),
             train: self.train.unwrap_or_default(),
             r_drop: self.r_drop.unwrap_or(0.0),
+            early_exit: self.early_exit.unwrap_or(false),
             class_weights: self.class_weights.unwrap_or_default(),
             few_shot_epochs: self.few_shot_epochs.unwrap_or(0.0),
             evaluations: self.evaluations.unwrap_or(match examples {
