@@ -465,7 +465,7 @@ prop_compose! {
     ) -> AlbertConfig {
         let two = matches!(architecture, Architecture::QuestionAnswering | Architecture::PreTraining);
         AlbertConfig {
-            architecture, hidden_act, problem_type,
+            architecture, hidden_act, problem_type, early_exits: inner == 1,
             hidden_size: heads * head_dim,
             num_attention_heads: heads,
             num_hidden_layers: layers,

@@ -25,7 +25,7 @@ pub use export::{Dtype, ExportArgs};
 #[cfg(feature = "train")]
 pub use finetune::FinetuneArgs;
 pub use tasks::{
-    AnswerArgs, ChooseArgs, ClassifyArgs, EmbedArgs, RowsArgs, SimilarityArgs, TagArgs,
+    AnswerArgs, ChooseArgs, ClassifyArgs, EmbedArgs, ExitArgs, RowsArgs, SimilarityArgs, TagArgs,
     ZeroShotArgs,
 };
 

@@ -107,6 +107,7 @@ impl Classifier {
             .collect::<Result<Vec<Encoding>>>()?;
         let what = What {
             head: true,
+            early_exit: self.settings.early_exit,
             ..What::default()
         };
         let encodings: Vec<&Encoding> = rows.iter().collect();

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use albert_checkpoint::write_atomic;
-use albert_engine::Engine;
+use albert_engine::{EarlyExit, Engine};
 use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
@@ -29,6 +29,10 @@ pub struct TaskSettings {
     /// What becomes of the hidden states of a text.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pooling: Option<Pooling>,
+    /// When a row of a classifier with early exits leaves; chosen at use, not in the file. Without
+    /// it rows go through all layers.
+    #[serde(skip)]
+    pub early_exit: Option<EarlyExit>,
 }
 
 /// How the hidden states of a text become one vector.

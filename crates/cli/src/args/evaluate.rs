@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use albert_data::{Columns, Format};
 use clap::Args;
 
-use super::ModelArgs;
+use super::{ExitArgs, ModelArgs};
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -27,6 +27,8 @@ pub struct EvaluateArgs {
     pub split: Option<String>,
     #[command(flatten)]
     pub columns: ColumnArgs,
+    #[command(flatten)]
+    pub exit: ExitArgs,
     /// Also write what was said to each example: SQuAD's {id: answer}, else JSONL
     #[arg(long, value_name = "FILE")]
     pub predictions: Option<PathBuf>,

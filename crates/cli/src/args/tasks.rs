@@ -48,7 +48,28 @@ pub struct ClassifyArgs {
     #[arg(long, value_name = "SHARE", value_parser = share)]
     pub abstain: Option<f32>,
     #[command(flatten)]
+    pub exit: ExitArgs,
+    #[command(flatten)]
     pub rows: RowsArgs,
+}
+
+/// When rows leave a model that was fine-tuned with --early-exit.
+#[derive(Args, Clone, Copy)]
+pub struct ExitArgs {
+    /// A row leaves once so many layers' classifiers in a row agreed with the one before them;
+    /// without it, rows go through all layers. Needs a model of `finetune --early-exit`
+    #[arg(long, value_name = "N")]
+    pub patience: Option<usize>,
+    /// Numbers that differ by no more agree, where the model gives numbers
+    #[arg(long, value_name = "D", default_value_t = 0.1, value_parser = tolerance, requires = "patience")]
+    pub tolerance: f32,
+}
+
+fn tolerance(text: &str) -> Result<f32, String> {
+    match text.parse::<f32>() {
+        Ok(tolerance) if tolerance >= 0.0 && tolerance.is_finite() => Ok(tolerance),
+        _ => Err(format!("`{text}` is no number of 0 or more")),
+    }
 }
 
 #[derive(Args)]

@@ -41,7 +41,7 @@ pub fn classify(args: ClassifyArgs) -> Result<()> {
         engine,
         tokenizer,
         settings,
-    } = open_task(&args.model, "sentiment")?;
+    } = open_task(&args.model, "sentiment")?.with_exit(args.exit)?;
     let task = Classifier::new(engine, tokenizer)?.with_settings(settings);
     let top = args.top as usize;
     let short = |mut said: Classified| {

@@ -18,7 +18,7 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         engine,
         tokenizer,
         settings,
-    } = open_task(&args.model, "sentiment")?;
+    } = open_task(&args.model, "sentiment")?.with_exit(args.exit)?;
     let format = match args.format {
         Some(format) => format,
         None => detect(&args.data)?,

@@ -30,11 +30,11 @@ mod try_it;
 use std::sync::Arc;
 
 use albert_checkpoint::{Checkpoint, find_model};
-use albert_engine::{Engine, EngineOptions};
+use albert_engine::{EarlyExit, Engine, EngineOptions};
 use albert_tasks::{TaskSettings, text::Tokenizer, tokenizer_of};
-use anyhow::Result;
+use anyhow::{Result, bail};
 
-use crate::args::{BenchCommand, Cli, Command, ModelArgs, Precision};
+use crate::args::{BenchCommand, Cli, Command, ExitArgs, ModelArgs, Precision};
 #[cfg(feature = "train")]
 use crate::args::{CorpusCommand, TokenizerCommand};
 use crate::output;
@@ -115,6 +115,26 @@ fn open_task(args: &ModelArgs, default: &str) -> Result<TaskModel> {
         tokenizer: Arc::new(tokenizer_of(&checkpoint)?),
         settings: TaskSettings::read(checkpoint.dir())?,
     })
+}
+
+impl TaskModel {
+    /// The same, with rows that leave early where the flags say so.
+    fn with_exit(mut self, args: ExitArgs) -> Result<Self> {
+        let Some(patience) = args.patience else {
+            return Ok(self);
+        };
+        if self.engine.config().exits() == 0 {
+            bail!(
+                "--patience: the model has no early exits; `albert finetune classify --early-exit` \
+                 makes one that has"
+            );
+        }
+        self.settings.early_exit = Some(EarlyExit {
+            patience,
+            tolerance: args.tolerance,
+        });
+        Ok(self)
+    }
 }
 
 /// The checkpoint that the flags name, and the engine over it. What the folder holds beyond what

@@ -286,3 +286,100 @@ fn bad_examples_are_named_by_file_line_and_field() {
         &["question answering"],
     );
 }
+
+#[test]
+fn clear_rows_leave_a_model_with_early_exits() {
+    let home = tempfile::tempdir().unwrap();
+    let (train, dev) = files(home.path());
+    let model = home.path().join("model");
+    let args = [
+        "finetune",
+        "classify",
+        "--model",
+        "mini",
+        "--train",
+        text(&train),
+        "--dev",
+        text(&dev),
+        "--output",
+        text(&model),
+        "--epochs",
+        "5",
+        "--rate",
+        "3e-4",
+        "--early-exit",
+        "--json",
+    ];
+    stdout(&args);
+    let config = fs::read_to_string(model.join("config.json")).unwrap();
+    assert_eq!(json(&config)["early_exits"], true);
+    let accuracy = |more: &[&str]| {
+        let args = [
+            "evaluate",
+            "--json",
+            "--model",
+            text(&model),
+            "--data",
+            text(&dev),
+        ];
+        let report = json(&stdout(&[&args[..], more].concat()));
+        report["metrics"]["accuracy"].as_f64().unwrap()
+    };
+    assert_eq!(accuracy(&[]), 1.0);
+    assert_eq!(accuracy(&["--patience", "1"]), 1.0);
+    assert_eq!(accuracy(&["--patience", "1", "--precision", "int8"]), 1.0);
+    let one = [
+        "classify",
+        "--model",
+        text(&model),
+        "--patience",
+        "0",
+        "--json",
+        "we saw a cow there",
+    ];
+    assert_eq!(json(&stdout(&one))["label"], "0");
+
+    // It can be taken further, without them as well.
+    let next = home.path().join("next");
+    let args = [
+        "finetune",
+        "classify",
+        "--model",
+        text(&model),
+        "--train",
+        text(&train),
+        "--dev",
+        text(&dev),
+        "--output",
+        text(&next),
+        "--epochs",
+        "1",
+        "--rate",
+        "1e-4",
+    ];
+    stdout(&args);
+    let message = failure(
+        &[
+            "classify",
+            "--model",
+            text(&next),
+            "--patience",
+            "1",
+            "A cow.",
+        ],
+        1,
+    );
+    names(&message, &["--patience", "no early exits", "--early-exit"]);
+    let wrong = [
+        "finetune",
+        "tag",
+        "--train",
+        text(&train),
+        "--dev",
+        text(&dev),
+        "--early-exit",
+        "--output",
+        text(&next),
+    ];
+    failure(&wrong, 1);
+}
