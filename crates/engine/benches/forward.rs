@@ -1,7 +1,7 @@
 //! Forward passes at the base shape: 12 layers, hidden 768, random weights, fresh random ids each
 //! time, every position of the last layer and the pooler's output.
 //!
-//! `cargo bench -p albert-engine --bench forward`; `bench/run-inference` has the same beside PyTorch and ONNX
+//! `cargo bench -p albert-engine --bench forward`; `bench/inference` has the same beside PyTorch and ONNX
 //! Runtime.
 
 use std::sync::LazyLock;

@@ -1,4 +1,4 @@
-//! Serves timings of the forward pass to `bench/run-inference`.
+//! Serves timings of the forward pass to `bench/comparison`.
 //!
 //! `latency FOLDER [THREADS [f32|int8]]` loads the ALBERT in FOLDER and prints `ready`. It then reads lines
 //! `BATCH LENGTH ITERATIONS` and answers each with that many times in milliseconds: one forward
