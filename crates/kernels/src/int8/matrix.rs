@@ -22,7 +22,8 @@ const GREATEST: f32 = 127.0;
 /// `[inputs / 4, 32, 4]`: what one instruction multiplies lies together.
 ///
 /// An output's scale is its greatest weight over 127. Nothing saturates: an element of a product is
-/// an exact integer sum that is scaled once (see [the module](self)).
+/// an exact integer sum that is scaled once. With a row's scale and zero point ([`QuantizedRows`]) it is
+/// `scale * scales[o] * (sum of q[i] * v[o][i] - zero * sum of v[o][i])`.
 pub struct QuantizedMatrix {
     inputs: usize,
     outputs: usize,
