@@ -123,7 +123,9 @@ impl AlbertConfig {
     /// How many layers have a classifier besides the last: `exits.0` stands after the first.
     pub fn exits(&self) -> usize {
         match (self.architecture, self.early_exits) {
-            (Architecture::SequenceClassification, true) => self.num_hidden_layers - 1,
+            (Architecture::SequenceClassification, true) => {
+                self.num_hidden_layers.saturating_sub(1)
+            }
             _ => 0,
         }
     }
@@ -182,6 +184,8 @@ impl AlbertConfig {
         ]
         .into_iter()
         .try_fold(0usize, usize::checked_add)?;
+        // A classifier and those of early exits.
+        let heads = product(self.num_labels(), self.exits().checked_add(1)?)?;
         let blocks = product(
             product(block, self.num_hidden_layers)?,
             self.inner_group_num,
@@ -190,7 +194,7 @@ impl AlbertConfig {
             product(rows, e)?,
             product(product(e, h)?, 2)?,
             product(h, h)?,
-            product(h.checked_add(1)?, self.num_labels().checked_add(8)?)?,
+            product(h.checked_add(1)?, heads.checked_add(8)?)?,
             product(e, 4)?,
             self.vocab_size,
             blocks,

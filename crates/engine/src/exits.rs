@@ -14,7 +14,7 @@ use crate::dense::Dense;
 use crate::heads::Head;
 use crate::layer::take;
 use crate::model::{Model, Workspace};
-use crate::outputs::{EarlyExit, Outputs, What};
+use crate::outputs::{EarlyExit, Outputs, What, likeliest};
 
 /// A model that rows may leave, and when.
 pub(crate) struct Exiting<'m> {
@@ -139,15 +139,4 @@ impl<'m> Exiting<'m> {
             ProblemType::SingleLabel => likeliest(a) == likeliest(b),
         }
     }
-}
-
-/// The first of the greatest.
-fn likeliest(logits: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = i;
-        }
-    }
-    best
 }

@@ -62,4 +62,4 @@ pub use albert_checkpoint::{AlbertConfig, Checkpoint};
 pub use batch::Batch;
 pub use engine::{Engine, EngineOptions, Precision};
 pub use error::{Error, Result, RowError};
-pub use outputs::{EarlyExit, Outputs, What};
+pub use outputs::{EarlyExit, Outputs, What, likeliest};

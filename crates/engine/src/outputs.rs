@@ -63,3 +63,14 @@ pub struct Outputs {
     /// `[rows]`: one number for each row, which is one choice.
     pub choice_logits: Option<Vec<f32>>,
 }
+
+/// The index of the greatest logit, the first of equals; 0 where there is none.
+pub fn likeliest(logits: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = i;
+        }
+    }
+    best
+}

@@ -9,7 +9,7 @@ use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 
 use crate::activation::{self, Activation};
-use crate::split::{OutPointer, part};
+use crate::split::{OutPointer, in_blocks};
 use crate::tile::{self, LINE, tile};
 
 /// Inputs that are summed before the sum is added to the result: a panel of two AVX-512 vectors by
@@ -190,40 +190,21 @@ impl PackedMatrix {
         activation: Option<Activation>,
         out: &mut [f32],
     ) {
-        // Blocks of rows of even size; then so many groups of panels that every thread gets a few
-        // tasks, to even out what else the processor has to do.
         let rows = out.len() / self.outputs;
-        let row_groups = rows.div_ceil(GROUP);
-        let row_blocks = rows.div_ceil(ROWS);
         let panels = self.outputs.div_ceil(self.width);
-        let threads = rayon::current_num_threads();
-        let groups = match threads {
-            1 => 1,
-            _ => (4 * threads)
-                .div_ceil(row_blocks)
-                .next_multiple_of(threads)
-                .min(panels),
-        };
         let out = OutPointer(out.as_mut_ptr());
-        let task = |index: usize| {
-            let rows_of = part(row_groups, row_blocks, index / groups);
+        in_blocks(rows, GROUP, ROWS, panels, |rows, panels| {
             Block {
                 matrix: self,
                 copied,
                 bias,
                 activation,
-                rows: rows_of.start * GROUP..rows.min(rows_of.end * GROUP),
-                panels: part(panels, groups, index % groups),
+                rows,
+                panels,
                 out,
             }
             .dispatch();
-        };
-        let tasks = row_blocks * groups;
-        if tasks == 1 || threads == 1 {
-            (0..tasks).for_each(task);
-        } else {
-            (0..tasks).into_par_iter().with_max_len(1).for_each(task);
-        }
+        });
     }
 }
 

@@ -14,7 +14,7 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A folder holds neither `tokenizer.json` nor `spiece.model`.
+    /// A folder holds none of `tokenizer.json`, `spiece.model` and `vocab.txt`.
     #[error("{}: none of tokenizer.json, spiece.model and vocab.txt is in this folder", .0.display())]
     NoTokenizer(PathBuf),
     /// A tokenizer file that is not what its name or its first bytes promise.

@@ -37,7 +37,7 @@ use std::io::{BufWriter, ErrorKind, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use albert_tasks::engine::{Batch, Engine, What};
+use albert_tasks::engine::{Batch, Engine, What, likeliest};
 use albert_text::{Tokenizer, sentences};
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
@@ -444,17 +444,6 @@ fn cross_entropy(logits: &[f32], label: usize) -> f64 {
         - logits
             .get(label)
             .map_or(f64::NEG_INFINITY, |&logit| logit.into())
-}
-
-/// The index of the greatest logit, the first of equals.
-fn likeliest(logits: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, logit) in logits.iter().enumerate() {
-        if *logit > logits[best] {
-            best = i;
-        }
-    }
-    best
 }
 
 /// Wilson's 95% interval of a share; none where there is nothing to judge by.

@@ -27,35 +27,44 @@ pub enum Dot {
 }
 
 impl Dot {
+    const ALL: [Dot; 5] = [
+        Dot::Avx512Vnni,
+        Dot::AvxVnni,
+        Dot::Avx2,
+        Dot::Neon,
+        Dot::Portable,
+    ];
+
     /// The best that this processor has, found at run time.
     pub fn used() -> Dot {
-        Dot::every()[0]
+        let here = Dot::ALL.into_iter().find(|dot| dot.is_here());
+        here.unwrap_or(Dot::Portable)
     }
 
     /// All that this processor has, best first.
     pub fn every() -> Vec<Dot> {
-        let mut every = Vec::new();
-        #[cfg(target_arch = "x86_64")]
-        {
-            if is_x86_feature_detected!("avx512f")
-                && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512vnni")
-            {
-                every.push(Dot::Avx512Vnni);
+        Dot::ALL.into_iter().filter(|dot| dot.is_here()).collect()
+    }
+
+    /// Whether this processor has it.
+    pub fn is_here(self) -> bool {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Dot::Avx512Vnni => {
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vnni")
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni") {
-                every.push(Dot::AvxVnni);
-            }
-            if is_x86_feature_detected!("avx2") {
-                every.push(Dot::Avx2);
-            }
+            #[cfg(target_arch = "x86_64")]
+            Dot::AvxVnni => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni"),
+            #[cfg(target_arch = "x86_64")]
+            Dot::Avx2 => is_x86_feature_detected!("avx2"),
+            #[cfg(target_arch = "aarch64")]
+            Dot::Neon => std::arch::is_aarch64_feature_detected!("dotprod"),
+            Dot::Portable => true,
+            #[allow(unreachable_patterns)] // Those of other architectures.
+            _ => false,
         }
-        #[cfg(target_arch = "aarch64")]
-        if std::arch::is_aarch64_feature_detected!("dotprod") {
-            every.push(Dot::Neon);
-        }
-        every.push(Dot::Portable);
-        every
     }
 
     /// The name people use for it.
@@ -97,9 +106,9 @@ impl Dot {
             panel: panel.as_ptr(),
             quads,
         };
-        debug_assert!(Dot::every().contains(&self), "{self:?} is not here");
-        // SAFETY: the rows and the panel are as long as the tile says, and `Dot::every`, from which
-        // all values but those of tests come, says which instructions there are.
+        assert!(self.is_here(), "this processor has no {}", self.name());
+        // SAFETY: the rows and the panel are as long as the tile says, and the instructions are
+        // there.
         unsafe {
             match self {
                 #[cfg(target_arch = "x86_64")]
@@ -125,7 +134,7 @@ struct Tile {
     quads: usize,
 }
 
-/// Runs `$tile::<H>` over the rows in tiles no taller than `$tallest`.
+/// Runs `$tile::<H>` over the rows in tiles of the heights given, tallest first, and of one row.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! tiles {
     ($tile:ident, $given:expr, $height:expr, $sums:expr, [$($h:literal),+]) => {{
@@ -136,13 +145,18 @@ macro_rules! tiles {
                 rows: unsafe { $given.rows.add(row * $given.stride) },
                 ..$given
             };
-            row += match $height - row {
-                $($h.. => {
-                    // SAFETY: the caller's promise; there are so many rows.
-                    unsafe { $tile::<$h>(tile, &mut $sums[row..row + $h]) };
-                    $h
-                })+
-                _ => unreachable!("the lowest tile has one row"),
+            // SAFETY: the caller's promise; there are so many rows.
+            row += unsafe {
+                match $height - row {
+                    $($h.. => {
+                        $tile::<$h>(tile, &mut $sums[row..row + $h]);
+                        $h
+                    })+
+                    _ => {
+                        $tile::<1>(tile, &mut $sums[row..row + 1]);
+                        1
+                    }
+                }
             };
         }
     }};
@@ -188,7 +202,7 @@ mod x86 {
         height: usize,
         sums: &mut [[i32; PANEL]; TALLEST],
     ) {
-        tiles!(avx512_tile, given, height, sums, [12, 8, 6, 4, 2, 1]);
+        tiles!(avx512_tile, given, height, sums, [12, 8, 6, 4, 2]);
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -225,7 +239,7 @@ mod x86 {
     /// The tile must be valid for `height` rows, and the processor have AVX VNNI.
     #[target_feature(enable = "avx2,avxvnni")]
     pub(super) unsafe fn avx_vnni(given: Tile, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
-        tiles!(avx_tile, given, height, sums, [6, 4, 2, 1]);
+        tiles!(avx_tile, given, height, sums, [6, 4, 2]);
     }
 
     #[target_feature(enable = "avx2,avxvnni")]
@@ -262,7 +276,7 @@ mod x86 {
     /// The tile must be valid for `height` rows, and the processor have AVX2.
     #[target_feature(enable = "avx2")]
     pub(super) unsafe fn avx2(given: Tile, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
-        tiles!(avx2_tile, given, height, sums, [3, 2, 1]);
+        tiles!(avx2_tile, given, height, sums, [3, 2]);
     }
 
     /// Either half of a quad has a sum of its own until the end.
@@ -322,7 +336,7 @@ mod neon {
     /// The tile must be valid for `height` rows, and the processor have dot products.
     #[target_feature(enable = "neon,dotprod")]
     pub(super) unsafe fn dotprod(given: Tile, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
-        tiles!(tile, given, height, sums, [2, 1]);
+        tiles!(tile, given, height, sums, [2]);
     }
 
     #[target_feature(enable = "neon,dotprod")]

@@ -10,7 +10,7 @@ use rten_simd::{Isa, SimdOp};
 use super::dot::{Dot, PANEL, QUAD, TALLEST};
 use super::rows::QuantizedRows;
 use crate::activation::{self, Activation};
-use crate::split::{OutPointer, part};
+use crate::split::{OutPointer, in_blocks};
 
 /// Rows of a task, of which the bytes stay in the second cache.
 const ROWS: usize = 12 * TALLEST;
@@ -105,7 +105,7 @@ impl QuantizedMatrix {
     /// [`Dot::every`]'s.
     ///
     /// # Panics
-    /// As there.
+    /// As there, and if this processor lacks it.
     pub fn multiply_with(
         &self,
         dot: Dot,
@@ -124,38 +124,21 @@ impl QuantizedMatrix {
         if out.is_empty() {
             return;
         }
-        let tiles = rows.div_ceil(TALLEST);
-        let row_blocks = rows.div_ceil(ROWS);
         let panels = self.outputs.div_ceil(PANEL);
-        let threads = rayon::current_num_threads();
-        let groups = match threads {
-            1 => 1,
-            _ => (4 * threads)
-                .div_ceil(row_blocks)
-                .next_multiple_of(threads)
-                .min(panels),
-        };
         let out = OutPointer(out.as_mut_ptr());
-        let task = |index: usize| {
-            let rows_of = part(tiles, row_blocks, index / groups);
+        in_blocks(rows, TALLEST, ROWS, panels, |rows, panels| {
             Block {
                 matrix: self,
                 dot,
                 x,
                 bias,
                 activation,
-                rows: rows_of.start * TALLEST..rows.min(rows_of.end * TALLEST),
-                panels: part(panels, groups, index % groups),
+                rows,
+                panels,
                 out,
             }
             .dispatch();
-        };
-        let tasks = row_blocks * groups;
-        if tasks == 1 || threads == 1 {
-            (0..tasks).for_each(task);
-        } else {
-            (0..tasks).into_par_iter().with_max_len(1).for_each(task);
-        }
+        });
     }
 }
 

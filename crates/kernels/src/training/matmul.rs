@@ -249,7 +249,9 @@ struct Tile {
     add: bool,
     /// Bytes that a later tile reads, to be fetched into the cache meanwhile: so many a unit of
     /// depth, from here on.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     ahead: *const u8,
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     ahead_step: usize,
 }
 
