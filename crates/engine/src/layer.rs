@@ -7,16 +7,14 @@
 use std::ops::Range;
 
 use albert_checkpoint::Checkpoint;
-use albert_kernels::{Activation, AttentionWorkspace, QuantizedRows, attention};
+use albert_kernels::{
+    Activation, AttentionWorkspace, QuantizedRows, Spare, attention, in_row_blocks,
+};
 
 use crate::dense::{LayerNorm, kernel};
 use crate::engine::Precision;
 use crate::error::Result;
 use crate::linear::Linear;
-
-/// Tokens that go through the feed-forward part at a time: bounds its memory, and keeps what
-/// lies between its two products in the caches.
-const FFN_TOKENS: usize = 384;
 
 /// One distinct layer of the model.
 pub(crate) struct Layer {
@@ -41,12 +39,12 @@ pub(crate) struct LayerWorkspace {
     kept_context: Vec<f32>,
     kept: Vec<f32>,
     attention: AttentionWorkspace,
-    rest: RestWorkspace,
+    blocks: Spare<BlockWorkspace>,
 }
 
-/// Memory of what follows attention.
+/// Memory of a block of tokens.
 #[derive(Default)]
-struct RestWorkspace {
+struct BlockWorkspace {
     attended: Vec<f32>,
     ffn: Vec<f32>,
     /// The input of a product, where it is quantised.
@@ -110,7 +108,9 @@ impl Layer {
         let hidden = self.hidden();
         let tokens = x.len() / hidden;
         let qkv = take(&mut work.qkv, tokens * 3 * hidden);
-        self.qkv.forward(x, None, &mut work.rest.rows, qkv); // [tokens, 3 * hidden]
+        in_row_blocks(tokens, x, qkv, &work.blocks, |x, qkv, block| {
+            self.qkv.forward(x, None, &mut block.rows, qkv); // [tokens, 3 * hidden]
+        });
         let context = take(&mut work.context, tokens * hidden);
         let packed = &mut work.attention;
         attention(qkv, rows, self.heads, self.head_dim, packed, context); // [tokens, hidden]
@@ -118,7 +118,7 @@ impl Layer {
 
     /// The other half, in place, after [`attend`](Self::attend) on the same `x`.
     pub(crate) fn complete(&self, x: &mut [f32], work: &mut LayerWorkspace) {
-        self.rest(x, &work.context[..x.len()], &mut work.rest);
+        self.rest(x, &work.context[..x.len()], &work.blocks);
     }
 
     /// What the other half makes of some tokens, `[kept, hidden]`; `x` stays, so that it can still
@@ -137,7 +137,7 @@ impl Layer {
             kept_context[to..to + hidden].copy_from_slice(&work.context[from..from + hidden]);
             kept_x[to..to + hidden].copy_from_slice(&x[from..from + hidden]);
         }
-        self.rest(kept_x, kept_context, &mut work.rest);
+        self.rest(kept_x, kept_context, &work.blocks);
         kept_x
     }
 
@@ -164,25 +164,22 @@ impl Layer {
         self.heads * self.head_dim
     }
 
-    /// All after attention: `x` is the layer's input and becomes its output.
-    fn rest(&self, x: &mut [f32], context: &[f32], work: &mut RestWorkspace) {
+    /// All after attention: `x` is the layer's input and becomes its output. A block of tokens goes
+    /// all the way while what it leaves between the products is in the caches.
+    fn rest(&self, x: &mut [f32], context: &[f32], spare: &Spare<BlockWorkspace>) {
         let hidden = self.hidden();
-        let quantized = &mut work.rows;
-        let attended = take(&mut work.attended, x.len());
-        self.attention_dense
-            .forward(context, None, quantized, attended); // [tokens, hidden]
-        self.attention_norm.forward_add(attended, x);
+        let tokens = x.len() / hidden;
+        in_row_blocks(tokens, context, x, spare, |context, x, block| {
+            let rows = &mut block.rows;
+            let attended = take(&mut block.attended, x.len());
+            self.attention_dense.forward(context, None, rows, attended); // [tokens, hidden]
+            self.attention_norm.forward_add(attended, x);
 
-        let blocks = attended
-            .chunks(FFN_TOKENS * hidden)
-            .zip(x.chunks_mut(FFN_TOKENS * hidden));
-        for (attended, x) in blocks {
-            let ffn = take(&mut work.ffn, x.len() / hidden * self.ffn.outputs());
-            self.ffn
-                .forward(attended, Some(self.activation), quantized, ffn); // [tokens, intermediate]
-            self.ffn_output.forward(ffn, None, quantized, x); // [tokens, hidden]
+            let ffn = take(&mut block.ffn, x.len() / hidden * self.ffn.outputs());
+            self.ffn.forward(attended, Some(self.activation), rows, ffn); // [tokens, intermediate]
+            self.ffn_output.forward(ffn, None, rows, x); // [tokens, hidden]
             self.full_norm.forward_add(x, attended);
-        }
+        });
     }
 }
 

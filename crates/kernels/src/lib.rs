@@ -41,6 +41,7 @@
 
 mod activation;
 mod attention;
+mod blocks;
 mod cgroup;
 mod int8;
 mod isa;
@@ -55,6 +56,7 @@ pub mod training;
 
 pub use activation::{Activation, gelu_erf, gelu_tanh, relu, silu, tanh};
 pub use attention::{AttentionWorkspace, attention};
+pub use blocks::{Spare, in_row_blocks};
 pub use cgroup::{ControlGroup, control_groups};
 pub use int8::{Dot, QuantizedMatrix, QuantizedRows};
 pub use isa::{Isa, detected_features};
