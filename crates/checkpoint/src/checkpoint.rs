@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::config::AlbertConfig;
 use crate::error::{Error, Result};
 use crate::survey::Survey;
-use crate::tensor::TensorView;
+use crate::tensor::{DType, TensorView};
 
 /// A checkpoint folder, opened: the configuration read, and the weights mapped
 /// into memory and held against it, tensor by tensor.
@@ -85,6 +85,12 @@ impl Checkpoint {
     /// [`save_difference`](crate::save_difference) wrote.
     pub fn base_dir(&self) -> Option<&Path> {
         self.survey.base.as_ref().map(|base| base.dir.as_path())
+    }
+
+    /// Whether the layers' matrices are stored as 8-bit integers
+    /// ([`save_int8`](crate::save_int8)).
+    pub fn is_int8(&self) -> bool {
+        self.tensors().any(|view| view.dtype == DType::I8)
     }
 
     pub(crate) fn survey(&self) -> &Survey {

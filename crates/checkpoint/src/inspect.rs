@@ -55,7 +55,7 @@ impl Inspection {
 /// be read at all.
 pub fn inspect(dir: &Path) -> Result<Inspection> {
     let survey = Survey::of(dir)?;
-    let dtypes = [DType::F32, DType::F16, DType::Bf16]
+    let dtypes = DType::ALL
         .into_iter()
         .map(|dtype| {
             (

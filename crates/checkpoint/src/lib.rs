@@ -49,6 +49,7 @@ mod header;
 #[cfg(feature = "hub")]
 mod hub;
 mod inspect;
+mod int8;
 mod json;
 mod labels;
 mod mmap;
@@ -72,6 +73,6 @@ pub use inspect::{Inspection, inspect};
 pub use mmap::MappedFile;
 pub use parameters::{ParameterCounts, ParameterSpec};
 pub use preset::PRESETS;
-pub use save::{SaveTensor, save, save_difference};
+pub use save::{SaveTensor, save, save_difference, save_int8};
 pub use tensor::{DType, TensorView};
 pub use tensor_writer::TensorWriter;

@@ -14,11 +14,12 @@ use crate::config::{AlbertConfig, Architecture};
 use crate::error::{Error, Result};
 use crate::files::{folder_of, stage, sync_folder};
 use crate::header::HeaderWriter;
+use crate::int8;
 use crate::names;
 use crate::parameters::ParameterSpec;
 use crate::survey::Survey;
 use crate::tensor::DType;
-use crate::weights::{SINGLE, is_plain_name};
+use crate::weights::{INT8, SINGLE, is_plain_name};
 
 /// A tensor to save.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +61,24 @@ pub fn save(
     dtype: DType,
     extra_files: &[(&str, &Path)],
 ) -> Result<()> {
-    write(dir, None, config, tensors, dtype, extra_files)
+    write(dir, Kind::Whole, config, tensors, dtype, extra_files)
+}
+
+/// As [`save`], but with the layers' matrices as 8-bit integers, each output with a scale of its
+/// own, in `model.int8.safetensors`: a matrix `X` beside its scales `X_scale`, all other tensors in
+/// `dtype`. An engine that runs it in int8 multiplies by these very integers; only this program
+/// reads it.
+///
+/// # Errors
+/// As [`save`], and a number of a layer's matrix that is not finite.
+pub fn save_int8(
+    dir: &Path,
+    config: &AlbertConfig,
+    tensors: &[SaveTensor<'_>],
+    dtype: DType,
+    extra_files: &[(&str, &Path)],
+) -> Result<()> {
+    write(dir, Kind::Int8, config, tensors, dtype, extra_files)
 }
 
 /// As [`save`], but leaves out the tensors that `base` has with the same numbers: the folder holds
@@ -83,19 +101,33 @@ pub fn save_difference(
         let problem = "holds only what differs from another folder, and cannot be a base";
         return Err(Error::folder(base.dir(), problem));
     }
-    write(
-        dir,
-        Some(base.survey()),
-        config,
-        tensors,
-        dtype,
-        extra_files,
-    )
+    let kind = Kind::Difference(base.survey());
+    write(dir, kind, config, tensors, dtype, extra_files)
+}
+
+/// What a folder's weights are stored as.
+#[derive(Clone, Copy)]
+enum Kind<'a> {
+    Whole,
+    /// What differs from a base.
+    Difference(&'a Survey),
+    Int8,
+}
+
+impl Kind<'_> {
+    /// The name of the file of weights.
+    fn file(self) -> &'static str {
+        match self {
+            Kind::Whole => SINGLE,
+            Kind::Difference(_) => base::DIFFERENCE,
+            Kind::Int8 => INT8,
+        }
+    }
 }
 
 fn write(
     dir: &Path,
-    base: Option<&Survey>,
+    kind: Kind<'_>,
     config: &AlbertConfig,
     tensors: &[SaveTensor<'_>],
     dtype: DType,
@@ -104,7 +136,7 @@ fn write(
     config.validate()?;
     let mut ordered = in_order(dir, config, tensors)?;
     for (name, _) in extra_files {
-        let ours = [SINGLE, base::BASE, base::DIFFERENCE, "config.json"];
+        let ours = [SINGLE, INT8, base::BASE, base::DIFFERENCE, "config.json"];
         if !is_plain_name(name) || ours.contains(name) {
             return Err(Error::folder(
                 dir,
@@ -112,27 +144,31 @@ fn write(
             ));
         }
     }
-    let base_json = match base {
-        Some(base) => {
+    let base_json = match kind {
+        Kind::Difference(base) => {
             ordered.retain(|tensor| !base::same(base, tensor));
             let parent = folder_of(dir);
             fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
             Some(base::text(dir, base)?)
         }
-        None => None,
+        Kind::Whole | Kind::Int8 => None,
+    };
+    let weights = Weights {
+        kind,
+        tensors: &ordered,
+        dtype,
     };
     let base_json = base_json.as_deref();
     if dir.is_dir() {
         // Of two files of weights one would be stale.
-        let other = match base {
-            Some(_) => SINGLE,
-            None => base::BASE,
-        };
-        if dir.join(other).exists() {
-            let problem = format!("holds {other}, of a model that is stored in another way");
-            return Err(Error::folder(dir, problem));
+        let others = [SINGLE, INT8, base::DIFFERENCE].into_iter();
+        for other in others.filter(|other| *other != kind.file()) {
+            if dir.join(other).exists() {
+                let problem = format!("holds {other}, of a model that is stored in another way");
+                return Err(Error::folder(dir, problem));
+            }
         }
-        return write_into(dir, dir, base_json, config, &ordered, dtype, extra_files);
+        return write_into(dir, dir, base_json, config, &weights, extra_files);
     }
     if dir.exists() {
         return Err(Error::folder(
@@ -145,15 +181,7 @@ fn write(
     fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
     let fresh = temporary_folder(parent).map_err(Error::io("create", dir))?;
     let fresh_dir = fresh.path();
-    write_into(
-        fresh_dir,
-        dir,
-        base_json,
-        config,
-        &ordered,
-        dtype,
-        extra_files,
-    )?;
+    write_into(fresh_dir, dir, base_json, config, &weights, extra_files)?;
     fs::rename(fresh.path(), dir).map_err(Error::io("create", dir))?;
     // It is at its place now and must not be removed with the temporary name.
     let _ = fresh.keep();
@@ -178,19 +206,15 @@ fn write_into(
     shown: &Path,
     base_json: Option<&str>,
     config: &AlbertConfig,
-    tensors: &[SaveTensor<'_>],
-    dtype: DType,
+    weights: &Weights<'_>,
     extra_files: &[(&str, &Path)],
 ) -> Result<()> {
     let has_heads = config.architecture != Architecture::Base;
     let mut staged = Vec::with_capacity(extra_files.len() + 2);
-    let weights = match base_json {
-        Some(_) => base::DIFFERENCE,
-        None => SINGLE,
-    };
-    let path = shown.join(weights);
-    staged.push(stage(&dir.join(weights), &path, |file| {
-        write_weights(&path, file, tensors, dtype, has_heads)
+    let name = weights.kind.file();
+    let path = shown.join(name);
+    staged.push(stage(&dir.join(name), &path, |file| {
+        weights.write(&path, file, has_heads)
     })?);
     if let Some(text) = base_json {
         let path = shown.join(base::BASE);
@@ -208,7 +232,7 @@ fn write_into(
                 .map_err(Error::io("write", &path))
         })?);
     }
-    let json = config.to_json_with(Some(dtype.torch_name()));
+    let json = config.to_json_with(Some(weights.dtype.torch_name()));
     let path = shown.join("config.json");
     staged.push(stage(&dir.join("config.json"), &path, |file| {
         file.write_all(json.as_bytes())
@@ -263,44 +287,83 @@ fn in_order<'a>(
     }
 }
 
-/// Streams a safetensors file: never more than a buffer of it is in memory.
-fn write_weights(
-    path: &Path,
-    file: &mut File,
-    tensors: &[SaveTensor<'_>],
+/// The weights of a folder, to be written.
+struct Weights<'a> {
+    kind: Kind<'a>,
+    tensors: &'a [SaveTensor<'a>],
     dtype: DType,
-    has_heads: bool,
-) -> Result<()> {
-    let mut header = HeaderWriter::new();
-    for tensor in tensors {
-        header
-            .add(names::saved(tensor.name, has_heads), dtype, tensor.shape)
-            .map_err(|problem| Error::tensor(path, tensor.name, problem))?;
+}
+
+impl Weights<'_> {
+    /// Streams a safetensors file: never more than a buffer of it, and an int8 matrix, is in memory.
+    fn write(&self, path: &Path, file: &mut File, has_heads: bool) -> Result<()> {
+        let mut header = HeaderWriter::new();
+        for tensor in self.tensors {
+            let fail = |problem| Error::tensor(path, tensor.name, problem);
+            let name = names::saved(tensor.name, has_heads);
+            if self.is_int8(tensor) {
+                header.add(name, DType::I8, tensor.shape).map_err(fail)?;
+                let scales = format!("{name}{}", int8::SCALE);
+                let outputs = &tensor.shape[..1];
+                header.add(&scales, DType::F32, outputs).map_err(fail)?;
+            } else {
+                header.add(name, self.dtype, tensor.shape).map_err(fail)?;
+            }
+        }
+        let mut out = BufWriter::with_capacity(1 << 20, file);
+        let failed = || Error::io("write", path);
+        out.write_all(&header.into_bytes()).map_err(failed())?;
+        for tensor in self.tensors {
+            if self.is_int8(tensor) {
+                if tensor.data.iter().any(|x| !x.is_finite()) {
+                    let problem = "has a number that is not finite, which int8 cannot hold";
+                    return Err(Error::tensor(path, tensor.name, problem));
+                }
+                let (integers, scales) = int8::quantize(tensor.data, tensor.shape[0]);
+                let integers: Vec<u8> = integers.into_iter().map(i8::cast_unsigned).collect();
+                out.write_all(&integers).map_err(failed())?;
+                for scale in scales {
+                    out.write_all(&scale.to_le_bytes()).map_err(failed())?;
+                }
+            } else {
+                write_floats(path, &mut out, tensor, self.dtype)?;
+            }
+        }
+        out.flush().map_err(failed())
     }
-    let mut out = BufWriter::with_capacity(1 << 20, file);
-    let write = |out: &mut BufWriter<&mut File>, bytes: &[u8]| {
-        out.write_all(bytes).map_err(Error::io("write", path))
-    };
-    write(&mut out, &header.into_bytes())?;
-    for tensor in tensors {
-        for &x in tensor.data {
-            let (bytes, kept): (&[u8], bool) = match dtype {
-                DType::F32 => (&x.to_le_bytes(), true),
-                DType::F16 => {
-                    let y = f16::from_f32(x);
-                    (&y.to_le_bytes(), y.is_finite())
-                }
-                DType::Bf16 => {
-                    let y = bf16::from_f32(x);
-                    (&y.to_le_bytes(), y.is_finite())
-                }
-            };
-            if !kept && x.is_finite() {
-                let problem = format!("has the number {x}, too large for {dtype}");
+
+    fn is_int8(&self, tensor: &SaveTensor<'_>) -> bool {
+        matches!(self.kind, Kind::Int8) && int8::is_layer_matrix(tensor.name, tensor.shape)
+    }
+}
+
+fn write_floats(
+    path: &Path,
+    out: &mut impl Write,
+    tensor: &SaveTensor<'_>,
+    dtype: DType,
+) -> Result<()> {
+    for &x in tensor.data {
+        let (bytes, kept): (&[u8], bool) = match dtype {
+            DType::F32 => (&x.to_le_bytes(), true),
+            DType::F16 => {
+                let y = f16::from_f32(x);
+                (&y.to_le_bytes(), y.is_finite())
+            }
+            DType::Bf16 => {
+                let y = bf16::from_f32(x);
+                (&y.to_le_bytes(), y.is_finite())
+            }
+            DType::I8 => {
+                let problem = "cannot be saved in int8 by itself: only the matrices of layers can";
                 return Err(Error::tensor(path, tensor.name, problem));
             }
-            write(&mut out, bytes)?;
+        };
+        if !kept && x.is_finite() {
+            let problem = format!("has the number {x}, too large for {dtype}");
+            return Err(Error::tensor(path, tensor.name, problem));
         }
+        out.write_all(bytes).map_err(Error::io("write", path))?;
     }
-    out.flush().map_err(Error::io("write", path))
+    Ok(())
 }

@@ -9,6 +9,8 @@ use crate::base;
 use crate::config::{AlbertConfig, Architecture};
 use crate::error::{Error, Result};
 use crate::files::read_text;
+use crate::header::Entry;
+use crate::int8;
 use crate::json::{self, Parsed};
 use crate::names;
 use crate::parameters::ParameterSpec;
@@ -43,6 +45,8 @@ pub(crate) struct Placed {
     /// Index among the weights' tensors.
     index: usize,
     pub(crate) dtype: DType,
+    /// Index of an int8 matrix's scales.
+    scales: Option<usize>,
 }
 
 impl Survey {
@@ -109,16 +113,21 @@ impl Survey {
                 }
                 continue;
             };
-            match fit(&self.weights.tensors[index], spec) {
-                Ok(dtype) => {
-                    self.tensors.insert(
-                        spec.name.clone(),
-                        Placed {
-                            spec: number,
-                            index,
-                            dtype,
-                        },
-                    );
+            let fitted = fit(&self.weights.tensors[index], spec).and_then(|dtype| {
+                let scales = match dtype {
+                    DType::I8 => Some(self.scales_of(spec, &mut by_name)?),
+                    _ => None,
+                };
+                Ok(Placed {
+                    spec: number,
+                    index,
+                    dtype,
+                    scales,
+                })
+            });
+            match fitted {
+                Ok(placed) => {
+                    self.tensors.insert(spec.name.clone(), placed);
                 }
                 Err(problem) => {
                     let found = &self.weights.tensors[index];
@@ -142,6 +151,31 @@ impl Survey {
         self.unused.sort();
     }
 
+    /// The scales of an int8 matrix, or what is wrong with them.
+    fn scales_of(
+        &self,
+        spec: &ParameterSpec,
+        by_name: &mut HashMap<String, usize>,
+    ) -> Result<usize, String> {
+        if !int8::is_layer_matrix(&spec.name, &spec.shape) {
+            return Err("has the type I8, which only the matrices of layers may have".to_owned());
+        }
+        let name = format!("{}{}", spec.name, int8::SCALE);
+        let Some(index) = by_name.remove(&name) else {
+            return Err(format!(
+                "has the type I8, and `{name}`, its scales, is missing"
+            ));
+        };
+        let Entry { dtype, shape, .. } = &self.weights.tensors[index].entry;
+        if dtype != DType::F32.name() || shape[..] != spec.shape[..1] {
+            return Err(format!(
+                "has the type I8, and `{name}`, its scales, is {dtype} {shape:?} instead of F32 {:?}",
+                &spec.shape[..1]
+            ));
+        }
+        Ok(index)
+    }
+
     /// A tensor that is stored twice must be the same both times.
     fn check_tie(&self, copy: &str, original: &str, index: usize) -> Option<Error> {
         let placed = self.tensors.get(original)?;
@@ -156,6 +190,7 @@ impl Survey {
                     shape: &spec.shape,
                     dtype,
                     bytes,
+                    scales: &[],
                 };
                 let first = self.view(*placed);
                 let same = if dtype == first.dtype {
@@ -195,6 +230,9 @@ impl Survey {
             shape: &spec.shape,
             dtype: placed.dtype,
             bytes: self.weights.bytes(&self.weights.tensors[placed.index]),
+            scales: placed.scales.map_or(&[], |index| {
+                self.weights.bytes(&self.weights.tensors[index])
+            }),
         }
     }
 }
@@ -249,7 +287,7 @@ fn by_canonical_name(weights: &Weights, faults: &mut Vec<Error>) -> HashMap<Stri
 fn fit(found: &Found, spec: &ParameterSpec) -> Result<DType, String> {
     let Some(dtype) = DType::from_name(&found.entry.dtype) else {
         return Err(format!(
-            "has the type {}; weights are F32, F16 or BF16",
+            "has the type {}; weights are F32, F16 or BF16, those of layers also I8 with scales",
             found.entry.dtype
         ));
     };

@@ -16,14 +16,21 @@ pub enum DType {
     F16,
     /// The upper 16 bits of 32-bit floats.
     Bf16,
+    /// 8-bit integers in -127..=127, each output of a matrix with an f32 scale of its own beside
+    /// it ([`save_int8`](crate::save_int8)).
+    I8,
 }
 
 impl DType {
+    /// Every one.
+    pub(crate) const ALL: [DType; 4] = [Self::F32, Self::F16, Self::Bf16, Self::I8];
+
     /// Bytes of one number.
     pub fn bytes(self) -> usize {
         match self {
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
+            Self::I8 => 1,
         }
     }
 
@@ -33,6 +40,7 @@ impl DType {
             Self::F32 => "F32",
             Self::F16 => "F16",
             Self::Bf16 => "BF16",
+            Self::I8 => "I8",
         }
     }
 
@@ -42,13 +50,12 @@ impl DType {
             Self::F32 => "float32",
             Self::F16 => "float16",
             Self::Bf16 => "bfloat16",
+            Self::I8 => "int8",
         }
     }
 
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        [Self::F32, Self::F16, Self::Bf16]
-            .into_iter()
-            .find(|d| d.name() == name)
+        Self::ALL.into_iter().find(|d| d.name() == name)
     }
 }
 
@@ -58,6 +65,7 @@ impl fmt::Display for DType {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
+            Self::I8 => "int8",
         })
     }
 }
@@ -86,6 +94,9 @@ pub struct TensorView<'a> {
     pub dtype: DType,
     /// The numbers, little-endian; `shape` and `dtype` give their length.
     pub(crate) bytes: &'a [u8],
+    /// What an output's integers are multiplied by, f32 little-endian; none but for
+    /// [`DType::I8`].
+    pub(crate) scales: &'a [u8],
 }
 
 impl<'a> TensorView<'a> {
@@ -99,7 +110,24 @@ impl<'a> TensorView<'a> {
             },
             DType::F16 => Cow::Owned(convert(self.bytes, |b| f16::from_le_bytes(b).to_f32())),
             DType::Bf16 => Cow::Owned(convert(self.bytes, |b| bf16::from_le_bytes(b).to_f32())),
+            DType::I8 => {
+                let scales = convert(self.scales, f32::from_le_bytes);
+                let width = self.bytes.len().checked_div(scales.len()).unwrap_or(0);
+                let outputs = self.bytes.chunks_exact(width.max(1)).zip(scales);
+                let number = |byte: &u8, scale: f32| f32::from(byte.cast_signed()) * scale;
+                let numbers =
+                    outputs.flat_map(|(bytes, scale)| bytes.iter().map(move |b| number(b, scale)));
+                Cow::Owned(numbers.collect())
+            }
         }
+    }
+
+    /// The integers of a matrix in int8, and what each output's are multiplied by.
+    pub fn to_int8(&self) -> Option<(Vec<i8>, Vec<f32>)> {
+        (self.dtype == DType::I8).then(|| {
+            let integers = self.bytes.iter().map(|byte| byte.cast_signed());
+            (integers.collect(), convert(self.scales, f32::from_le_bytes))
+        })
     }
 
     /// The numbers as the file has them, little-endian.

@@ -12,6 +12,7 @@ use crate::mmap::MappedFile;
 use crate::torch;
 
 pub(crate) const SINGLE: &str = "model.safetensors";
+pub(crate) const INT8: &str = "model.int8.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 pub(crate) const TORCH: &str = "pytorch_model.bin";
 
@@ -65,6 +66,10 @@ impl Weights {
         let torch = dir.join(TORCH);
         if torch.exists() {
             return Self::open_only(torch);
+        }
+        let int8 = dir.join(INT8);
+        if int8.exists() {
+            return Self::open_only(int8);
         }
         Err(Error::folder(dir, no_weights(dir)))
     }

@@ -8,6 +8,7 @@ mod evaluate;
 mod export;
 #[cfg(feature = "train")]
 mod finetune;
+mod quantize;
 mod tasks;
 
 use std::path::PathBuf;
@@ -18,12 +19,11 @@ use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "train")]
 pub use bench::BenchTrainArgs;
 pub use bench::{BenchCommand, BenchRunArgs};
-#[cfg(feature = "train")]
-pub use evaluate::ColumnArgs;
-pub use evaluate::EvaluateArgs;
+pub use evaluate::{ColumnArgs, EvaluateArgs};
 pub use export::{Dtype, ExportArgs};
 #[cfg(feature = "train")]
 pub use finetune::FinetuneArgs;
+pub use quantize::QuantizeArgs;
 pub use tasks::{
     AnswerArgs, ChooseArgs, ClassifyArgs, EmbedArgs, ExitArgs, RowsArgs, SimilarityArgs, TagArgs,
     ZeroShotArgs,
@@ -74,6 +74,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Write a folder that stands alone, and that transformers loads
     Export(ExportArgs),
+    /// Write a folder whose layers are 8-bit integers, and tell what that costs
+    Quantize(QuantizeArgs),
     /// List the models that ship
     Models(ModelsArgs),
     /// Show version, instruction sets, threads, default model and memory
@@ -122,9 +124,9 @@ pub struct ModelArgs {
     /// Threads; without it, what affinity and cgroup allow
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
-    /// Arithmetic of the forward pass
-    #[arg(long, value_enum, default_value_t = Precision::F32)]
-    pub precision: Precision,
+    /// Arithmetic of the forward pass; without it, int8 for a folder of `quantize`, else f32
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
 }
 
 /// Arithmetic of the forward pass.

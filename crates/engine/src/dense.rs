@@ -72,15 +72,23 @@ pub(crate) fn read_fused<S: AsRef<str>>(
     checkpoint: &Checkpoint,
     names: &[S],
 ) -> Result<(Vec<f32>, usize, Vec<f32>)> {
-    let (mut weight, mut bias, mut inputs) = (Vec::new(), Vec::new(), 0);
+    let (mut weight, mut inputs) = (Vec::new(), 0);
     for name in names {
         let part = checkpoint.tensor(&format!("{}.weight", name.as_ref()))?;
         inputs = part.shape.get(1).copied().unwrap_or(0);
         weight.extend_from_slice(&part.to_f32());
+    }
+    Ok((weight, inputs, read_bias(checkpoint, names)?))
+}
+
+/// The biases of several dense layers one after the other.
+pub(crate) fn read_bias<S: AsRef<str>>(checkpoint: &Checkpoint, names: &[S]) -> Result<Vec<f32>> {
+    let mut bias = Vec::new();
+    for name in names {
         let part = checkpoint.tensor(&format!("{}.bias", name.as_ref()))?;
         bias.extend_from_slice(&part.to_f32());
     }
-    Ok((weight, inputs, bias))
+    Ok(bias)
 }
 
 /// Layer normalisation.

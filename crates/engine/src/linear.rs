@@ -3,7 +3,7 @@
 use albert_checkpoint::Checkpoint;
 use albert_kernels::{Activation, QuantizedMatrix, QuantizedRows};
 
-use crate::dense::{Dense, read_fused};
+use crate::dense::{Dense, read_bias, read_fused};
 use crate::engine::Precision;
 use crate::error::Result;
 
@@ -21,6 +21,13 @@ impl Linear {
         names: &[S],
         precision: Precision,
     ) -> Result<Self> {
+        if precision == Precision::Int8
+            && let Some((integers, scales)) = read_int8(checkpoint, names)?
+        {
+            let bias = read_bias(checkpoint, names)?;
+            let weight = QuantizedMatrix::from_integers(&integers, &scales);
+            return Ok(Linear::Int8(weight, bias));
+        }
         let (weight, inputs, bias) = read_fused(checkpoint, names)?;
         Ok(match precision {
             Precision::F32 => Linear::F32(Dense::new(&weight, inputs, bias)),
@@ -57,4 +64,22 @@ impl Linear {
             }
         }
     }
+}
+
+/// The integers of several weights one after the other, and the scales of their outputs, where the
+/// checkpoint stores them so.
+fn read_int8<S: AsRef<str>>(
+    checkpoint: &Checkpoint,
+    names: &[S],
+) -> Result<Option<(Vec<i8>, Vec<f32>)>> {
+    let (mut integers, mut scales) = (Vec::new(), Vec::new());
+    for name in names {
+        let part = checkpoint.tensor(&format!("{}.weight", name.as_ref()))?;
+        let Some(part) = part.to_int8() else {
+            return Ok(None);
+        };
+        integers.extend(part.0);
+        scales.extend(part.1);
+    }
+    Ok(Some((integers, scales)))
 }

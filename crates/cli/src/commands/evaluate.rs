@@ -1,55 +1,25 @@
 //! `albert evaluate`.
 
+use std::path::Path;
 use std::time::Instant;
 
-use albert_checkpoint::{ProblemType, write_atomic};
+use albert_checkpoint::{AlbertConfig, ProblemType, write_atomic};
 use albert_data::{Dataset, Format, ReadOptions, detect, read};
 use albert_eval::{Evaluation, Model, evaluate, report};
 use anyhow::Result;
 use serde_json::{Map, Value};
 
 use super::{TaskModel, open_task};
-use crate::args::EvaluateArgs;
+use crate::args::{ColumnArgs, EvaluateArgs};
 use crate::output;
 use crate::progress::{Steps, duration};
 
 pub fn run(args: EvaluateArgs) -> Result<()> {
-    let TaskModel {
-        engine,
-        tokenizer,
-        settings,
-    } = open_task(&args.model, "sentiment")?.with_exit(args.exit)?;
-    let format = match args.format {
-        Some(format) => format,
-        None => detect(&args.data)?,
-    };
-    let options = ReadOptions {
-        format: Some(format),
-        columns: (&args.columns).into(),
-        split: args.split.clone(),
-        // A regressor is asked for numbers, however they are written.
-        scores: engine.config().problem() == ProblemType::Regression
-            && engine.config().architecture.has_pooler()
-            && matches!(format, Format::Jsonl | Format::Csv | Format::Tsv),
-    };
-    let data = read(&args.data, &options)?;
-    let model = Model {
-        engine,
-        tokenizer,
-        settings,
-    };
-    let (mut steps, began) = (Steps::new(), Instant::now());
-    let evaluated = evaluate(&model, &data, &args.data, Some(format), &mut |done, all| {
-        let rate = done as f64 / began.elapsed().as_secs_f64().max(1e-9);
-        steps.show(&format!(
-            "{} of {} examples, {rate:.0}/s, {} left",
-            output::thousands(done as u64),
-            output::thousands(all as u64),
-            duration((all - done) as f64 / rate)
-        ));
-    });
-    steps.finish();
-    let evaluation = evaluated?;
+    let task = open_task(&args.model, "sentiment")?.with_exit(args.exit)?;
+    let split = args.split.clone();
+    let config = task.engine.config();
+    let (format, data) = examples(config, &args.data, args.format, split, &args.columns)?;
+    let evaluation = score(task, &data, &args.data, format)?;
     if let Some(path) = &args.predictions {
         write_atomic(path, predictions(&data, &evaluation)?.as_bytes())?;
     }
@@ -77,6 +47,56 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         output::thousands(evaluation.rows as u64),
         duration(evaluation.seconds)
     ))
+}
+
+/// Labelled examples for a model of the configuration, and the format they are in.
+pub fn examples(
+    config: &AlbertConfig,
+    path: &Path,
+    format: Option<Format>,
+    split: Option<String>,
+    columns: &ColumnArgs,
+) -> Result<(Format, Dataset)> {
+    let format = match format {
+        Some(format) => format,
+        None => detect(path)?,
+    };
+    let options = ReadOptions {
+        format: Some(format),
+        columns: columns.into(),
+        split,
+        // A regressor is asked for numbers, however they are written.
+        scores: config.problem() == ProblemType::Regression
+            && config.architecture.has_pooler()
+            && matches!(format, Format::Jsonl | Format::Csv | Format::Tsv),
+    };
+    Ok((format, read(path, &options)?))
+}
+
+/// What a model scores on examples, with progress.
+pub fn score(task: TaskModel, data: &Dataset, path: &Path, format: Format) -> Result<Evaluation> {
+    let TaskModel {
+        engine,
+        tokenizer,
+        settings,
+    } = task;
+    let model = Model {
+        engine,
+        tokenizer,
+        settings,
+    };
+    let (mut steps, began) = (Steps::new(), Instant::now());
+    let evaluated = evaluate(&model, data, path, Some(format), &mut |done, all| {
+        let rate = done as f64 / began.elapsed().as_secs_f64().max(1e-9);
+        steps.show(&format!(
+            "{} of {} examples, {rate:.0}/s, {} left",
+            output::thousands(done as u64),
+            output::thousands(all as u64),
+            duration((all - done) as f64 / rate)
+        ));
+    });
+    steps.finish();
+    Ok(evaluated?)
 }
 
 fn predictions(data: &Dataset, evaluation: &Evaluation) -> Result<String> {

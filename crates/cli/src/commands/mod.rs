@@ -20,6 +20,7 @@ mod order;
 mod pretrain;
 #[cfg(feature = "train")]
 mod processes;
+mod quantize;
 #[cfg(feature = "train")]
 mod score;
 mod tokenize;
@@ -57,6 +58,7 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Inspect(args) => inspect::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Export(args) => export::run(args),
+        Command::Quantize(args) => quantize::run(args),
         Command::Models(args) => models::run(args),
         Command::Doctor(args) => doctor::run(args),
         #[cfg(feature = "train")]
@@ -82,11 +84,13 @@ pub fn run(cli: Cli) -> Result<()> {
     }
 }
 
-fn engine_options(args: &ModelArgs) -> EngineOptions {
+fn engine_options(args: &ModelArgs, checkpoint: &Checkpoint) -> EngineOptions {
     EngineOptions {
         precision: match args.precision {
-            Precision::F32 => albert_engine::Precision::F32,
-            Precision::Int8 => albert_engine::Precision::Int8,
+            Some(Precision::F32) => albert_engine::Precision::F32,
+            Some(Precision::Int8) => albert_engine::Precision::Int8,
+            None if checkpoint.is_int8() => albert_engine::Precision::Int8,
+            None => albert_engine::Precision::F32,
         },
         threads: args.threads.map(usize::from),
     }
@@ -151,6 +155,6 @@ fn open_engine(args: &ModelArgs) -> Result<(Checkpoint, Engine)> {
             checkpoint.unused().join(", ")
         ));
     }
-    let engine = Engine::load(&checkpoint, engine_options(args))?;
+    let engine = Engine::load(&checkpoint, engine_options(args, &checkpoint))?;
     Ok((checkpoint, engine))
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::common::{root, stdout, text};
+use crate::common::{albert, names, root, stdout, text};
 
 fn json(args: &[&str]) -> Value {
     serde_json::from_str(&stdout(args)).unwrap()
@@ -167,4 +167,54 @@ fn they_score_what_was_asked_of_them() {
         let interval = &scored["intervals"][metric];
         assert!(interval[0].as_f64() <= Some(value) && Some(value) <= interval[1].as_f64());
     }
+}
+
+#[test]
+fn a_folder_of_quantize_answers_as_int8_does_and_is_refused_where_it_costs_too_much() {
+    let home = tempfile::tempdir().unwrap();
+    let (examples, output) = (home.path().join("dev.jsonl"), home.path().join("int8"));
+    let lines = [
+        ("A wonderful, moving film.", "positive"),
+        ("A dull and tedious mess.", "negative"),
+    ];
+    let rows =
+        lines.map(|(text, label)| format!("{{\"text\":\"{text}\",\"label\":\"{label}\"}}\n"));
+    std::fs::write(&examples, rows.concat()).unwrap();
+    let quantize = ["quantize", "--model", "sentiment", "--json"];
+    let calibrate = ["--calibrate", text(&examples), "--output", text(&output)];
+    let report = json(&[&quantize[..], &calibrate[..]].concat());
+    assert_eq!(report["scores"]["accuracy"]["int8"], 1.0);
+    assert!(report["bytes"].as_u64() < report["bytes_before"].as_u64());
+
+    let film = "An honest film that is far too long.";
+    let whole = [
+        "classify",
+        "--model",
+        "sentiment",
+        "--precision",
+        "int8",
+        "--json",
+        film,
+    ];
+    let stored = ["classify", "--model", text(&output), "--json", film];
+    assert_eq!(json(&whole), json(&stored));
+
+    let texts = home.path().join("texts.txt");
+    std::fs::write(&texts, "The ship sailed across the sea.\nIt rained.\n").unwrap();
+    let refused = home.path().join("refused");
+    let out = albert(&[
+        "quantize",
+        "--model",
+        "mini",
+        "--calibrate",
+        text(&texts),
+        "--least-cosine",
+        "1",
+        "--output",
+        text(&refused),
+    ]);
+    assert!(!out.status.success());
+    let message = String::from_utf8(out.stderr).unwrap();
+    names(&message, &["cosine", "--least-cosine", "--force"]);
+    assert!(!refused.exists());
 }

@@ -43,12 +43,15 @@ impl QuantizedMatrix {
     /// If `weight` does not have `outputs * inputs` elements.
     pub fn new(weight: &[f32], outputs: usize, inputs: usize) -> Self {
         assert_eq!(weight.len(), outputs * inputs, "elements of the weight");
-        let padded = outputs.next_multiple_of(PANEL);
-        let quads = inputs.div_ceil(QUAD);
-        let mut bytes = vec![0; padded * quads * QUAD];
-        let mut scales = vec![0.0; padded];
-        let mut sums = vec![0; padded];
+        let mut matrix = QuantizedMatrix::empty(outputs, inputs);
+        let QuantizedMatrix {
+            bytes,
+            scales,
+            sums,
+            ..
+        } = &mut matrix;
         if inputs > 0 {
+            let quads = inputs.div_ceil(QUAD);
             bytes
                 .par_chunks_exact_mut(PANEL * quads * QUAD)
                 .zip(scales.par_chunks_exact_mut(PANEL))
@@ -68,12 +71,40 @@ impl QuantizedMatrix {
                     }
                 });
         }
+        matrix
+    }
+
+    /// Packs a matrix that was quantised before: integers in -127..=127, `[outputs, inputs]`
+    /// row-major, and a scale for each output.
+    ///
+    /// # Panics
+    /// If there are not as many integers as outputs times a number of inputs.
+    pub fn from_integers(integers: &[i8], scales: &[f32]) -> Self {
+        let outputs = scales.len();
+        let inputs = integers.len().checked_div(outputs).unwrap_or(0);
+        assert_eq!(integers.len(), outputs * inputs, "elements of the weight");
+        let mut matrix = QuantizedMatrix::empty(outputs, inputs);
+        let panel = PANEL * inputs.div_ceil(QUAD) * QUAD;
+        for (o, integers) in integers.chunks_exact(inputs.max(1)).enumerate() {
+            let bytes = &mut matrix.bytes[o / PANEL * panel..][..panel];
+            for (k, value) in integers.iter().enumerate() {
+                bytes[(k / QUAD * PANEL + o % PANEL) * QUAD + k % QUAD] = *value;
+            }
+            matrix.sums[o] = integers.iter().map(|value| i32::from(*value)).sum();
+            matrix.scales[o] = scales[o];
+        }
+        matrix
+    }
+
+    /// A matrix of zeros.
+    fn empty(outputs: usize, inputs: usize) -> Self {
+        let padded = outputs.next_multiple_of(PANEL);
         QuantizedMatrix {
             inputs,
             outputs,
-            bytes,
-            scales,
-            sums,
+            bytes: vec![0; padded * inputs.div_ceil(QUAD) * QUAD],
+            scales: vec![0.0; padded],
+            sums: vec![0; padded],
         }
     }
 
@@ -260,6 +291,27 @@ mod tests {
         let mut out = vec![f32::NAN; rows.count() * matrix.outputs()];
         matrix.multiply_with(dot, &rows, Some(bias), activation, &mut out);
         out
+    }
+
+    #[test]
+    fn a_matrix_of_integers_is_that_of_the_numbers_they_stand_for() {
+        // Steps that f32 holds exactly.
+        let scales: Vec<f32> = (0..33).map(|o| 1.0 / (1 << (o % 5)) as f32).collect();
+        let integers: Vec<i8> = (0..33 * 7).map(|i| ((i * 37) % 255 - 127) as i8).collect();
+        let mut integers = integers;
+        integers
+            .chunks_exact_mut(7)
+            .for_each(|output| output[3] = -127);
+        let weight: Vec<f32> = integers
+            .chunks_exact(7)
+            .zip(&scales)
+            .flat_map(|(output, scale)| output.iter().map(move |v| f32::from(*v) * scale))
+            .collect();
+        let (a, b) = (
+            QuantizedMatrix::from_integers(&integers, &scales),
+            QuantizedMatrix::new(&weight, 33, 7),
+        );
+        assert_eq!((a.bytes, a.sums, a.scales), (b.bytes, b.sums, b.scales));
     }
 
     #[test]

@@ -1,0 +1,276 @@
+//! `albert quantize`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use albert_checkpoint::{
+    Architecture, Checkpoint, DType, SaveTensor, find_model, inspect, save_int8,
+};
+use albert_engine::{Batch, Engine, EngineOptions, Precision, What};
+use albert_tasks::text::{EncodeOptions, Tokenizer, Truncation};
+use albert_tasks::{TaskSettings, tokenizer_of};
+use anyhow::{Context, Result, bail};
+use serde::Serialize;
+
+use super::{TaskModel, evaluate};
+use crate::args::QuantizeArgs;
+use crate::output;
+use crate::rows::{Rows, TextRow};
+
+/// Texts that go through both engines at a time.
+const TEXTS: usize = 16;
+
+/// What int8 costs.
+#[derive(Serialize)]
+struct Report {
+    output: String,
+    bytes_before: u64,
+    bytes: u64,
+    /// Examples, or texts.
+    rows: usize,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    scores: BTreeMap<String, Scores>,
+    /// Of hidden states with those in f32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cosine: Option<Cosine>,
+}
+
+#[derive(Serialize)]
+struct Scores {
+    f32: f64,
+    int8: f64,
+}
+
+impl Scores {
+    /// In points of a hundred.
+    fn lost(&self, name: &str) -> f64 {
+        match name {
+            // The one score of which less is better.
+            "calibration_error" => (self.int8 - self.f32) * 100.0,
+            _ => (self.f32 - self.int8) * 100.0,
+        }
+    }
+}
+
+/// Over all tokens.
+#[derive(Serialize)]
+struct Cosine {
+    mean: f64,
+    least: f64,
+}
+
+pub fn run(args: QuantizeArgs) -> Result<()> {
+    let checkpoint = Checkpoint::open(&find_model(Some(&args.model))?)?;
+    let output = &args.output;
+    if std::fs::read_dir(output).is_ok_and(|mut files| files.next().is_some()) {
+        bail!(
+            "{}: the output folder exists and is not empty; name another",
+            output.display()
+        );
+    }
+    if checkpoint.is_int8() {
+        bail!("{}: is in int8 already", checkpoint.dir().display());
+    }
+    let tokenizer = Arc::new(tokenizer_of(&checkpoint)?);
+    let settings = TaskSettings::read(checkpoint.dir())?;
+    let engine = |precision| {
+        let threads = args.threads.map(usize::from);
+        let options = EngineOptions { threads, precision };
+        Engine::load(&checkpoint, options)
+    };
+    let (f32, int8) = (engine(Precision::F32)?, engine(Precision::Int8)?);
+
+    let mut report = Report {
+        output: output.display().to_string(),
+        bytes_before: bytes(checkpoint.dir())?,
+        bytes: 0,
+        rows: 0,
+        scores: BTreeMap::new(),
+        cosine: None,
+    };
+    let refusal = match checkpoint.config().architecture {
+        Architecture::Base | Architecture::MaskedLm | Architecture::PreTraining => {
+            let (rows, cosine) = compare(&f32, &int8, &tokenizer, &args.calibrate)?;
+            report.rows = rows;
+            let refusal = (cosine.mean < args.least_cosine).then(|| {
+                let (mean, least) = (cosine.mean, args.least_cosine);
+                format!("the hidden states' cosine with f32 is {mean:.5}, below {least} (--least-cosine)")
+            });
+            report.cosine = Some(cosine);
+            refusal
+        }
+        _ => {
+            (report.rows, report.scores) = score(&args, [f32, int8], &tokenizer, &settings)?;
+            let lost = report.scores.iter().map(|(name, s)| (name, s.lost(name)));
+            let worst = lost.max_by(|a, b| a.1.total_cmp(&b.1));
+            let over = worst.filter(|(_, lost)| *lost > args.most_loss);
+            over.map(|(name, lost)| {
+                let most = args.most_loss;
+                format!("int8 loses {lost:.2} points of {name}, more than {most} (--most-loss)")
+            })
+        }
+    };
+    if let Some(refusal) = refusal {
+        match args.force {
+            true => output::note(&format!("note: {refusal}")),
+            false => bail!("{refusal}; nothing was written, --force writes it all the same"),
+        }
+    }
+    write(&checkpoint, &tokenizer, &settings, output)?;
+    report.bytes = bytes(output)?;
+    show(&report, args.json)
+}
+
+/// The examples and the scores of both engines on them.
+fn score(
+    args: &QuantizeArgs,
+    engines: [Engine; 2],
+    tokenizer: &Arc<Tokenizer>,
+    settings: &TaskSettings,
+) -> Result<(usize, BTreeMap<String, Scores>)> {
+    let engines = engines.map(Arc::new);
+    let (path, config) = (&args.calibrate, engines[0].config());
+    let (format, data) =
+        evaluate::examples(config, path, args.format, args.split.clone(), &args.columns)?;
+    let evaluated = |engine: &Arc<Engine>| {
+        let model = TaskModel {
+            engine: Arc::clone(engine),
+            tokenizer: Arc::clone(tokenizer),
+            settings: settings.clone(),
+        };
+        evaluate::score(model, &data, path, format)
+    };
+    let (f32, int8) = (evaluated(&engines[0])?, evaluated(&engines[1])?);
+    let pairs = f32.metrics.into_iter().zip(int8.metrics.into_values());
+    let scores = pairs.map(|((name, f32), int8)| (name, Scores { f32, int8 }));
+    Ok((f32.rows, scores.collect()))
+}
+
+/// How alike the last hidden states of both engines are over the texts of a file.
+fn compare(
+    f32: &Engine,
+    int8: &Engine,
+    tokens: &Tokenizer,
+    path: &Path,
+) -> Result<(usize, Cosine)> {
+    let config = f32.config();
+    let options = EncodeOptions {
+        max_length: Some(config.max_position_embeddings),
+        truncation: Truncation::LongestFirst,
+        ..EncodeOptions::default()
+    };
+    let what = What {
+        last_hidden_state: true,
+        ..What::default()
+    };
+    let (mut count, mut sum, mut least, mut tokens_seen) = (0, 0.0, 1.0_f64, 0);
+    let mut rows = Rows::<TextRow>::open(path)?.peekable();
+    while rows.peek().is_some() {
+        let mut batch = Batch::new();
+        for row in rows.by_ref().take(TEXTS) {
+            let row = row?;
+            let encoding = match &row.text_pair {
+                Some(pair) => tokens.encode_pair(&row.text, pair, &options)?,
+                None => tokens.encode(&row.text, &options)?,
+            };
+            batch.push(&encoding.ids, Some(&encoding.type_ids))?;
+            count += 1;
+        }
+        let states = |engine: &Engine| -> Result<Vec<f32>> {
+            let outputs = engine.forward(&batch, &what)?;
+            outputs.last_hidden_state.context("no hidden states")
+        };
+        let (f32, int8) = (states(f32)?, states(int8)?);
+        let width = config.hidden_size;
+        for (a, b) in f32.chunks_exact(width).zip(int8.chunks_exact(width)) {
+            let cosine = cosine(a, b);
+            sum += cosine;
+            least = least.min(cosine);
+            tokens_seen += 1;
+        }
+    }
+    if count == 0 {
+        bail!("{}: there are no texts in it", path.display());
+    }
+    let mean = sum / f64::from(tokens_seen);
+    Ok((count, Cosine { mean, least }))
+}
+
+/// Of vectors of any length; of one that is all zeros 0.
+fn cosine(a: &[f32], b: &[f32]) -> f64 {
+    let product = |a: &[f32], b: &[f32]| -> f64 {
+        let pairs = a.iter().zip(b);
+        pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    };
+    let lengths = (product(a, a) * product(b, b)).sqrt();
+    if lengths > 0.0 {
+        product(a, b) / lengths
+    } else {
+        0.0
+    }
+}
+
+fn write(
+    checkpoint: &Checkpoint,
+    tokenizer: &Tokenizer,
+    settings: &TaskSettings,
+    output: &Path,
+) -> Result<()> {
+    let values: Vec<_> = checkpoint
+        .tensors()
+        .map(|view| (view.name, view.shape, view.to_f32(), view.dtype))
+        .collect();
+    let tensors: Vec<SaveTensor<'_>> = values
+        .iter()
+        .map(|(name, shape, data, _)| SaveTensor { name, shape, data })
+        .collect();
+    // What is not a matrix of a layer keeps its digits.
+    let first = values.first().map_or(DType::F32, |(.., dtype)| *dtype);
+    let dtype = match values.iter().all(|(.., dtype)| *dtype == first) {
+        true => first,
+        false => DType::F32,
+    };
+    save_int8(output, checkpoint.config(), &tensors, dtype, &[])?;
+    tokenizer.save(output)?;
+    if *settings != TaskSettings::default() {
+        settings.save(output)?;
+    }
+    Ok(())
+}
+
+/// Of a folder's weights, those of its base included.
+fn bytes(dir: &Path) -> Result<u64> {
+    let inspection = inspect(dir)?;
+    let of_base = match &inspection.base {
+        Some(base) => inspect(base)?.bytes,
+        None => 0,
+    };
+    Ok(inspection.bytes + of_base)
+}
+
+fn show(report: &Report, json: bool) -> Result<()> {
+    if json {
+        return output::json(report);
+    }
+    let scores = report.scores.iter().map(|(name, scores)| {
+        let Scores { f32, int8 } = scores;
+        vec![name.clone(), format!("{f32:.4}"), format!("{int8:.4}")]
+    });
+    let rows: Vec<Vec<String>> = scores.collect();
+    if !rows.is_empty() {
+        output::table(&["score", "f32", "int8"], &rows)?;
+    }
+    if let Some(Cosine { mean, least }) = report.cosine {
+        output::line(&format!(
+            "hidden states' cosine with f32: {mean:.5} on average, {least:.5} at least"
+        ))?;
+    }
+    output::line(&format!(
+        "{}: {:.1} MB instead of {:.1}, measured on {} rows",
+        report.output,
+        report.bytes as f64 / 1e6,
+        report.bytes_before as f64 / 1e6,
+        output::thousands(report.rows as u64)
+    ))
+}
