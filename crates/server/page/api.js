@@ -1,25 +1,9 @@
 // What the server is asked, what it answers, and how it refuses.
 
-const KEY = "albert-key";
+import { stored } from "./dom.js";
 
-/** The API key, for as long as the browser's tab lives. */
-export const key = {
-  get() {
-    try {
-      return sessionStorage.getItem(KEY) ?? "";
-    } catch {
-      return "";
-    }
-  },
-  set(value) {
-    try {
-      if (value) sessionStorage.setItem(KEY, value);
-      else sessionStorage.removeItem(KEY);
-    } catch {
-      // Storage is off: requests go without a key.
-    }
-  },
-};
+/** The API key, for as long as the browser's tab lives; set if a value is given. */
+export const key = (value) => stored("sessionStorage", "albert-key", value);
 
 /** A refusal: RFC 9457's fields, or our words where nothing came back. */
 export class Problem extends Error {
@@ -34,7 +18,7 @@ const url = (path) => new URL(path, document.baseURI);
 
 async function ask(path, options) {
   const headers = { ...options.headers };
-  if (key.get()) headers.Authorization = `Bearer ${key.get()}`;
+  if (key()) headers.Authorization = `Bearer ${key()}`;
   const started = performance.now();
   let response;
   try {
@@ -46,30 +30,18 @@ async function ask(path, options) {
       detail: `Nothing answers at ${location.host}. Is albert serve still running?`,
     });
   }
-  if (!response.ok) throw await refusal(response);
-  try {
-    return { reply: await response.json(), took: performance.now() - started };
-  } catch (error) {
+  // A proxy's page, say, is no JSON: then the status is all there is.
+  const reply = await response.json().catch((error) => {
     if (error.name === "AbortError") throw error;
-    throw new Problem({ title: "The reply is not JSON", status: response.status });
-  }
-}
-
-async function refusal(response) {
-  let told = {};
-  try {
-    told = await response.json();
-  } catch {
-    // A proxy's page, say; the status is all there is.
-  }
-  return new Problem({
-    title: told.title || response.statusText || `Status ${response.status}`,
-    detail: told.detail,
+    return null;
+  });
+  if (response.ok && reply) return { reply, took: performance.now() - started };
+  throw new Problem({
+    title: response.ok ? "The reply is not JSON" : response.statusText || `Status ${response.status}`,
+    request_id: response.headers.get("x-request-id"),
+    ...reply,
     status: response.status,
-    field: told.field,
-    row: told.row,
-    request_id: told.request_id ?? response.headers.get("x-request-id"),
-    retryAfter: Number(response.headers.get("retry-after")) || undefined,
+    retryAfter: Number(response.headers.get("retry-after")),
   });
 }
 
@@ -89,7 +61,7 @@ export const get = async (path) => (await ask(path, {})).reply;
 /** The same request for a terminal. The key stays in the environment, out of shells' histories. */
 export function curl(route, body) {
   const quoted = JSON.stringify(body).replaceAll("'", "'\\''");
-  const auth = key.get() ? ` -H "Authorization: Bearer $ALBERT_API_KEY"` : "";
+  const auth = key() ? ` -H "Authorization: Bearer $ALBERT_API_KEY"` : "";
   return `curl -s '${url(`v1/${route}`)}' -H 'Content-Type: application/json'${auth} -d '${quoted}'`;
 }
 

@@ -1,7 +1,7 @@
 // The page: tabs, the server's models, the key and the theme.
 
 import { get, key } from "./api.js";
-import { el } from "./dom.js";
+import { el, stored } from "./dom.js";
 import { taskPanel } from "./panel.js";
 import answer from "./tabs/answer.js";
 import fillMask from "./tabs/fill-mask.js";
@@ -94,12 +94,11 @@ const keyForm = el(
   keyError,
 );
 const keyPanel = el("details.key", {}, el("summary", {}, "API key"), keyForm);
-keyInput.value = key.get();
-keyPanel.classList.toggle("set", Boolean(key.get()));
+keyInput.value = key();
+keyPanel.classList.toggle("set", Boolean(key()));
 keyForm.addEventListener("submit", (event) => {
   event.preventDefault();
-  key.set(keyInput.value.trim());
-  keyPanel.classList.toggle("set", Boolean(key.get()));
+  keyPanel.classList.toggle("set", Boolean(key(keyInput.value.trim())));
   keyError.hidden = true;
   keyInput.removeAttribute("aria-invalid");
   keyPanel.open = false;
@@ -118,12 +117,7 @@ function setTheme(name) {
   if (name === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = name;
   theme.textContent = `Theme: ${name}`;
-  try {
-    if (name === "auto") localStorage.removeItem("albert-theme");
-    else localStorage.setItem("albert-theme", name);
-  } catch {
-    // Storage is off: the choice lasts as long as the page.
-  }
+  stored("localStorage", "albert-theme", name === "auto" ? "" : name);
 }
 theme.addEventListener("click", () => {
   const now = document.documentElement.dataset.theme ?? "auto";

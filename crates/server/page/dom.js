@@ -32,6 +32,20 @@ export function count(number, one, many = `${one}s`) {
   return `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
 }
 
+/** What the browser keeps for the page; nothing where storage is off. */
+export function stored(storage, name, value) {
+  try {
+    if (value) window[storage].setItem(name, value);
+    else if (value !== undefined) window[storage].removeItem(name);
+    return window[storage].getItem(name) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+/** Words with `code` between backticks, as the server's messages have it. */
+export const prose = (text) => text.split("`").map((part, index) => (index % 2 ? el("code", {}, part) : part));
+
 /** A class's name as words: `play_music`, `timeRange`. */
 export function words(label) {
   return label.replace(/[_-]+/g, " ").replace(/([a-z])([A-Z])/g, (_, a, b) => `${a} ${b.toLowerCase()}`);

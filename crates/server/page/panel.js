@@ -2,7 +2,7 @@
 // fields, examples, a request's body, and how a reply is shown.
 
 import { curl, fitting, post, Problem } from "./api.js";
-import { count, duration, el } from "./dom.js";
+import { count, duration, el, prose } from "./dom.js";
 
 export function taskPanel(tab, app) {
   const fields = new Map(tab.fields.map((field) => [field.name, makeField(tab, field)]));
@@ -146,7 +146,7 @@ export function taskPanel(tab, app) {
       (field ?? { focus: () => chooser.focus() }).focus();
     } else {
       result.replaceChildren(
-        el("div.problem", { role: "alert" }, el("strong", {}, problem.title), problem.detail ? el("p", {}, message) : null, origin(problem)),
+        el("div.problem", { role: "alert" }, el("strong", {}, problem.title), problem.detail ? el("p", {}, prose(message)) : null, origin(problem)),
       );
     }
   }
@@ -159,7 +159,7 @@ export function taskPanel(tab, app) {
     modelRow.hidden = fit.length < 2;
     const lack = app.missing().find((other) => [tab.route, tab.id].includes(other.task));
     missing.hidden = fit.length > 0 || !lack;
-    missing.textContent = lack ? `No model here does this. ${lack.how}` : "";
+    missing.replaceChildren(...prose(lack ? `No model here does this. ${lack.how}` : ""));
     if (fit.length) choose(fit.some((model) => model.name === before) ? before : fit[0].name);
   }
 
@@ -205,7 +205,7 @@ function about(route, body, reply, took) {
   return el(
     "div.about",
     {},
-    el("span.by", {}, el("b.model", {}, reply.model), el("span.latency", { title: "In the server" }, duration(reply.latency_ms)), el("span", { title: "There and back" }, `${duration(took)} there and back`)),
+    el("span.by", {}, el("b.model", {}, reply.model), el("span.latency", { title: "In the server" }, duration(reply.latency_ms)), el("span", { title: "From here to the server and back" }, `${duration(took)} round trip`)),
     copy,
     details,
   );
@@ -216,7 +216,7 @@ function errorFor(id) {
 }
 
 function showError(node, input, message) {
-  node.textContent = message;
+  node.replaceChildren(...prose(message));
   node.hidden = !message;
   if (message) {
     input.setAttribute("aria-invalid", "true");

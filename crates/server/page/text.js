@@ -32,7 +32,7 @@ export function annotated(text, { marks = [], model, label = "Text", tokens } = 
       }
       const shown = current < 0 ? undefined : sorted[current].shown;
       if (shown !== undefined && into.dataset.shown) continue;
-      const span = el("span", { "data-tokens": piece.tokens.length ? piece.tokens.join(" ") : null }, shown ?? piece.text);
+      const span = el("span", piece.tokens.length ? { "data-tokens": piece.tokens.join(" "), class: piece.tokens[0] % 2 ? "odd" : null } : {}, shown ?? piece.text);
       if (shown !== undefined) into.dataset.shown = "yes";
       // Before the label, which is the mark's last child.
       into.insertBefore(span, into === body ? null : into.querySelector(":scope > .label"));

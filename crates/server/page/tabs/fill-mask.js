@@ -1,6 +1,5 @@
 import { bars, note } from "../bars.js";
 import { el } from "../dom.js";
-import { codeUnits } from "../offsets.js";
 import { annotated } from "../text.js";
 
 const MASK = "[MASK]";
@@ -42,7 +41,7 @@ export default {
         start: mask.offsets[0],
         end: mask.offsets[1],
         strong: true,
-        shown: mask.candidates.length ? word(mask.candidates[0].piece) : MASK,
+        shown: word(mask.candidates[0]?.piece ?? MASK),
       })),
     });
     const nodes = [view.node];
@@ -60,12 +59,6 @@ export default {
       nodes.push(el("div.group", {}, row.masks.length > 1 ? el("h3", {}, `Mask ${index + 1}`) : null, list));
     });
     if (row.windowed) nodes.push(note("The text is longer than the model reads: each mask was filled from the text around it."));
-    const at = codeUnits(text);
-    let filled = text;
-    for (const mask of [...row.masks].reverse()) {
-      const best = mask.candidates[0] ? word(mask.candidates[0].piece) : MASK;
-      filled = filled.slice(0, at[mask.offsets[0]]) + best + filled.slice(at[mask.offsets[1]]);
-    }
-    return { nodes, said: filled };
+    return { nodes, said: view.node.textContent };
   },
 };

@@ -1,6 +1,9 @@
-import { count, el } from "../dom.js";
+import { count, el, prose } from "../dom.js";
 
 const millions = (number) => (number >= 1e6 ? `${(number / 1e6).toFixed(1)} million` : number.toLocaleString("en"));
+
+// Long names in one word may break where a part begins.
+const breakable = (name) => name.split(/(?<=[a-z])(?=[A-Z])/).flatMap((part, index) => (index ? [el("wbr"), part] : [part]));
 
 /** What answers here, and how to get what does not. */
 export function modelsPanel(app) {
@@ -15,7 +18,7 @@ export function modelsPanel(app) {
   function update() {
     list.replaceChildren(
       ...app.models().map(card),
-      ...app.missing().map(({ task, how }) => el("article.missing", {}, el("h3", {}, task), el("p", {}, "Not loaded. ", how))),
+      ...app.missing().map(({ task, how }) => el("article.missing", {}, el("h3", {}, task), el("p", {}, "Not loaded. ", prose(how)))),
     );
     if (!list.childNodes.length) list.append(el("p.empty", {}, app.problem()?.message ?? "Asking the server."));
   }
@@ -36,7 +39,7 @@ function card(model) {
     "article",
     {},
     el("h3", {}, model.name),
-    el("dl", {}, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, String(value))))),
+    el("dl", {}, facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, breakable(String(value)))))),
     labels.length ? el("details.fold", {}, el("summary", {}, count(labels.length, "label")), el("p.labels", {}, labels.join(", "))) : null,
   );
 }

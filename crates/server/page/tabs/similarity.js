@@ -41,7 +41,7 @@ export default {
       readout.replaceChildren(
         el("p.verdict", {}, lead, el("strong", {}, value.toFixed(3))),
         el("p", {}, `${i + 1}. ${sentences[i]}`),
-        i === j ? null ?? "" : el("p", {}, `${j + 1}. ${sentences[j]}`),
+        i === j ? "" : el("p", {}, `${j + 1}. ${sentences[j]}`),
       );
     };
     if (closest) tell(closest, "Most alike ");
@@ -53,6 +53,8 @@ export default {
 };
 
 function heatMap(sentences, matrix, tell) {
+  // From the least alike to 1, so that what belongs together stands out even where all are alike.
+  const least = Math.min(0.8, ...matrix.flat());
   const cells = [];
   const head = el("tr", {}, el("td"), sentences.map((sentence, j) => el("th", { scope: "col", title: sentence }, String(j + 1))));
   const rows = matrix.map((row, i) => {
@@ -61,13 +63,11 @@ function heatMap(sentences, matrix, tell) {
         "td",
         {
           tabindex: i === 0 && j === 0 ? 0 : -1,
-          class: value > 0.6 ? "hot" : null,
           "aria-label": `${i + 1} with ${j + 1}: ${value.toFixed(2)}`,
         },
         value.toFixed(2),
       );
-      // Squared, so that the middle, where most pairs are, stays apart from the top.
-      cell.style.setProperty("--heat", `${Math.round(100 * Math.max(0, value) ** 2)}%`);
+      cell.style.setProperty("--heat", `${Math.round((100 * (value - least)) / (1 - least))}%`);
       const look = () => tell({ i, j, value });
       cell.addEventListener("pointerenter", look);
       cell.addEventListener("click", look);

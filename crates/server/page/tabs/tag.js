@@ -23,7 +23,7 @@ export default {
     });
     const list = bars(
       entities.map((entity, index) => ({
-        name: `${entity.text} (${words(entity.label)})`,
+        name: `${words(entity.label)}: ${entity.text}`,
         title: `${entity.label}, characters ${entity.start} to ${entity.end}`,
         share: entity.confidence,
         onlook: (on) => view.light(on ? index : -1),

@@ -1,5 +1,4 @@
 import { count, el } from "../dom.js";
-import { codeUnits } from "../offsets.js";
 import { annotated } from "../text.js";
 
 export default {
@@ -45,14 +44,13 @@ export default {
       );
     }
     const longest = app.models().find((model) => model.name === reply.model)?.max_length;
-    const sum = `${count(tokens.length, "piece")} for ${count(codeUnits(text).length + codeUnits(text_pair).length - 2, "character")}`;
     return {
       nodes: [
         el("p.verdict", {}, el("strong", {}, count(tokens.length, "piece")), longest ? ` of ${longest.toLocaleString("en")} at most` : ""),
         ...views.map(({ view }) => view.node),
         el("ol.chips", {}, chips),
       ],
-      said: sum,
+      said: count(tokens.length, "piece"),
     };
   },
 };

@@ -15,9 +15,9 @@ export default {
     { name: "hypothesis", label: "Hypothesis", hint: "optional, {} is the class", line: true, optional: true, placeholder: "This text is about {}." },
   ],
   examples: [
-    { name: "News", values: { text: "The team won the match with a goal in the last minute.", labels: "sport, politics, cooking, science" } },
-    { name: "Support", values: { text: "I was charged twice for the same order and would like my money back.", labels: "payment, delivery, praise", hypothesis: "This message is about {}." } },
-    { name: "Recipe", values: { text: "Whisk the eggs with sugar, fold in the flour and bake for half an hour 🍰.", labels: "cooking, travel, music" } },
+    { name: "Topic", values: { text: "She plays the violin in an orchestra 🎻", labels: "music, politics, sports, cooking" } },
+    { name: "Season", values: { text: "People in coats are walking through the snow.", labels: "winter, summer", hypothesis: "It is {}." } },
+    { name: "Mood", values: { text: "I was charged twice and would like my money back.", labels: "angry, happy", hypothesis: "The customer is {}." } },
   ],
   body: ({ text, labels, hypothesis }) => ({ text, labels: list(labels), ...(hypothesis.trim() ? { hypothesis } : {}) }),
   show(reply, { text }) {
