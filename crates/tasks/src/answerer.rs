@@ -3,18 +3,19 @@
 use std::sync::Arc;
 
 use albert_checkpoint::Architecture;
-use albert_engine::{Engine, Outputs, What};
+use albert_engine::Engine;
 use albert_text::{Encoding, Tokenizer};
 use serde::Serialize;
 
-use crate::rows::{Of, outputs, sigmoid, softmax};
+use crate::rows::{Row, Wanted, sigmoid, softmax};
 use crate::spans::{Window, best_spans, null_score};
-use crate::{Error, Result, TaskSettings, features};
+use crate::{Asked, Error, LongText, Result, TaskSettings, features};
 
 /// Candidates among which an answer's probability is told, at least.
 const CANDIDATES: usize = 20;
 
 /// Answers questions by parts of a text of any length.
+#[derive(Clone)]
 pub struct Answerer {
     engine: Arc<Engine>,
     tokenizer: Arc<Tokenizer>,
@@ -114,63 +115,98 @@ impl Answerer {
         context: &str,
         options: &AnswerOptions,
     ) -> Result<Answered> {
+        self.ask(question, context, options, None)?
+            .run(&self.engine)
+    }
+
+    /// The rows of a question for others to run, one a window, and the way from their numbers to
+    /// [`Answerer::answer`]'s answer. The context is read in windows unless told; where it is cut,
+    /// the first is all there is.
+    ///
+    /// # Errors
+    /// As [`Answerer::answer`], and [`Error::TooLong`].
+    pub fn ask(
+        &self,
+        question: &str,
+        context: &str,
+        options: &AnswerOptions,
+        long: Option<LongText>,
+    ) -> Result<Asked<Answered>> {
         let positions = self.engine.config().max_position_embeddings;
         let max_length = options.max_length.or(self.settings.max_length);
         let max_length = max_length.unwrap_or(384).min(positions);
         let stride = options.stride.unwrap_or(128).min(max_length / 3);
-        let rows = features::question(&self.tokenizer, question, context, max_length, stride)?;
-        let encodings: Vec<&Encoding> = rows.iter().collect();
-        let what = What {
-            head: true,
-            ..What::default()
-        };
-        let take = |outputs: Outputs| {
-            let sides = outputs.start_logits?.into_iter().zip(outputs.end_logits?);
-            Some(sides.flat_map(|(start, end)| [start, end]).collect())
-        };
-        let logits = outputs(&self.engine, &encodings, &what, Of::Tokens, take)?;
-        let sides: Vec<[Vec<f32>; 2]> = logits
-            .iter()
-            .map(|row| [0, 1].map(|side| row.iter().skip(side).step_by(2).copied().collect()))
-            .collect();
-        let windows: Vec<Window<'_>> = rows
-            .iter()
-            .zip(&sides)
-            .map(|(encoding, [start, end])| Window {
-                encoding,
-                start,
-                end,
-            })
-            .collect();
+        let mut windows =
+            features::question(&self.tokenizer, question, context, max_length, stride)?;
+        match long {
+            Some(LongText::Refuse) if windows.len() > 1 => {
+                let whole = self
+                    .tokenizer
+                    .encode_pair(question, context, &Default::default())?;
+                LongText::check(long, whole.len(), max_length)?;
+            }
+            Some(LongText::Cut) => windows.truncate(1),
+            _ => {}
+        }
+        let rows = windows.iter().map(Row::from).collect();
+        let (context, options, settings) = (context.to_owned(), *options, self.settings.clone());
+        let side = |row: &[f32], side: usize| row.iter().skip(side).step_by(2).copied().collect();
+        Ok(Asked::new(
+            rows,
+            Wanted::Spans,
+            move |_, row| [0, 1].map(|number| side(&row, number)),
+            move |sides: Vec<[Vec<f32>; 2]>| {
+                answered(&windows, &sides, &context, &options, &settings)
+            },
+        ))
+    }
+}
 
-        let at_most = options.top.max(CANDIDATES);
-        let spans = best_spans(&windows, at_most, options.max_answer_pieces);
-        let scores: Vec<f32> = spans.iter().map(|span| span.score).collect();
-        let confidences = softmax(&scores, self.settings.temperature.unwrap_or(1.0));
-        // One pass over the context: characters are not all of one length.
-        let places: Vec<usize> = context.char_indices().map(|(at, _)| at).collect();
-        let byte = |character: usize| places.get(character).copied().unwrap_or(context.len());
-        let answers: Vec<Answer> = spans
-            .iter()
-            .zip(confidences)
-            .take(options.top)
-            .map(|(span, confidence)| Answer {
-                text: context[byte(span.start)..byte(span.end)].to_owned(),
-                start: span.start,
-                end: span.end,
-                confidence,
-                score: span.score,
-            })
-            .collect();
-        let best = scores.first().copied().unwrap_or(f32::MIN);
-        let no_answer_score = null_score(&windows) - best;
-        let threshold = self.settings.no_answer_threshold;
-        Ok(Answered {
-            no_answer: answers.is_empty() || threshold.is_some_and(|t| no_answer_score > t),
-            no_answer_probability: sigmoid(no_answer_score - threshold.unwrap_or(0.0)),
-            no_answer_score,
-            answers,
-            windows: windows.len(),
+/// What the logits of a question's windows, beginnings and ends, say.
+fn answered(
+    windows: &[Encoding],
+    sides: &[[Vec<f32>; 2]],
+    context: &str,
+    options: &AnswerOptions,
+    settings: &TaskSettings,
+) -> Answered {
+    let windows: Vec<Window<'_>> = windows
+        .iter()
+        .zip(sides)
+        .map(|(encoding, [start, end])| Window {
+            encoding,
+            start,
+            end,
         })
+        .collect();
+
+    let at_most = options.top.max(CANDIDATES);
+    let spans = best_spans(&windows, at_most, options.max_answer_pieces);
+    let scores: Vec<f32> = spans.iter().map(|span| span.score).collect();
+    let confidences = softmax(&scores, settings.temperature.unwrap_or(1.0));
+    // One pass over the context: characters are not all of one length.
+    let places: Vec<usize> = context.char_indices().map(|(at, _)| at).collect();
+    let byte = |character: usize| places.get(character).copied().unwrap_or(context.len());
+    let answers: Vec<Answer> = spans
+        .iter()
+        .zip(confidences)
+        .take(options.top)
+        .map(|(span, confidence)| Answer {
+            text: context[byte(span.start)..byte(span.end)].to_owned(),
+            start: span.start,
+            end: span.end,
+            confidence,
+            score: span.score,
+        })
+        .collect();
+    let best = scores.first().copied().unwrap_or(f32::MIN);
+    let no_answer_score = null_score(&windows) - best;
+    let threshold = settings.no_answer_threshold;
+    Answered {
+        no_answer: answers.is_empty() || threshold.is_some_and(|t| no_answer_score > t),
+        no_answer_probability: sigmoid(no_answer_score - threshold.unwrap_or(0.0)),
+        no_answer_score,
+        answers,
+        windows: windows.len(),
     }
 }

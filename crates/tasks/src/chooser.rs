@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use albert_checkpoint::Architecture;
-use albert_engine::{Engine, What};
+use albert_engine::Engine;
 use albert_text::{Encoding, Tokenizer};
 use serde::Serialize;
 
-use crate::rows::{Of, greatest, outputs, softmax};
+use crate::rows::{Row, Wanted, greatest, run_rows, softmax};
 use crate::{Error, Result, TaskSettings, features};
 
 /// Chooses an answer to a question about a context.
@@ -68,13 +68,10 @@ impl Chooser {
             .iter()
             .map(|choice| features::choice(&self.tokenizer, context, question, choice, max_length))
             .collect::<Result<Vec<Encoding>>>()?;
-        let what = What {
-            head: true,
-            ..What::default()
-        };
-        let encodings: Vec<&Encoding> = rows.iter().collect();
-        let take = |outputs: albert_engine::Outputs| outputs.choice_logits;
-        let logits = outputs(&self.engine, &encodings, &what, Of::Rows, take)?.concat();
+        let for_engine: Vec<Row> = rows.iter().map(Row::from).collect();
+        let for_engine: Vec<&Row> = for_engine.iter().collect();
+        let wanted = Wanted::Row { early_exit: None };
+        let logits = run_rows(&self.engine, &for_engine, wanted)?.concat();
         let probabilities = softmax(&logits, self.settings.temperature.unwrap_or(1.0));
         let choice = greatest(&logits);
         Ok(Chosen {

@@ -4,12 +4,12 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use albert_checkpoint::{Architecture, ProblemType};
-use albert_engine::{Engine, What};
-use albert_text::{Encoding, Tokenizer};
+use albert_engine::Engine;
+use albert_text::{EncodeOptions, Tokenizer};
 use serde::Serialize;
 
-use crate::rows::{Of, outputs, sigmoid, softmax};
-use crate::{Error, Result, TaskSettings, features};
+use crate::rows::{Row, Wanted, sigmoid, softmax};
+use crate::{Asked, Error, LongText, Result, TaskSettings, features};
 
 /// A text, or a pair of texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +21,7 @@ pub struct TextInput<'a> {
 }
 
 /// Tells classes of texts apart, or gives texts a number.
+#[derive(Clone)]
 pub struct Classifier {
     engine: Arc<Engine>,
     tokenizer: Arc<Tokenizer>,
@@ -90,6 +91,10 @@ impl Classifier {
         self.engine.config().problem()
     }
 
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// The most pieces of a row.
     pub fn max_length(&self) -> usize {
         self.settings.max_length_in(&self.engine)
@@ -101,22 +106,8 @@ impl Classifier {
     /// # Errors
     /// [`Error::NotFinite`], and what the tokenizer or the engine refuse.
     pub fn logits(&self, inputs: &[TextInput<'_>]) -> Result<Vec<(Vec<f32>, usize)>> {
-        let rows = inputs
-            .iter()
-            .map(|input| features::text(&self.tokenizer, input.text, input.pair, self.max_length()))
-            .collect::<Result<Vec<Encoding>>>()?;
-        let what = What {
-            head: true,
-            early_exit: self.settings.early_exit,
-            ..What::default()
-        };
-        let encodings: Vec<&Encoding> = rows.iter().collect();
-        let take = |outputs: albert_engine::Outputs| outputs.sequence_logits;
-        let logits = outputs(&self.engine, &encodings, &what, Of::Rows, take)?;
-        Ok(logits
-            .into_iter()
-            .zip(rows.iter().map(|row| row.truncated))
-            .collect())
+        let asked = inputs.iter().map(|input| self.ask_logits(*input, None));
+        Asked::run_all(asked.collect::<Result<_>>()?, &self.engine)
     }
 
     /// The classes, or the number, of each text.
@@ -124,11 +115,61 @@ impl Classifier {
     /// # Errors
     /// As [`Classifier::logits`].
     pub fn classify(&self, inputs: &[TextInput<'_>]) -> Result<Vec<Classified>> {
-        let logits = self.logits(inputs)?;
-        let said = logits.into_iter();
-        Ok(said
-            .map(|(logits, truncated)| self.said(&logits, truncated))
-            .collect())
+        let asked = inputs.iter().map(|input| self.ask(*input, None));
+        Asked::run_all(asked.collect::<Result<_>>()?, &self.engine)
+    }
+
+    /// The rows of a text for others to run, and the way from their numbers to
+    /// [`Classifier::classify`]'s answer. A long text is cut unless told; the logits of windows are
+    /// averaged by their pieces.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`], [`Error::NoWindows`], and the tokenizer's.
+    pub fn ask(&self, input: TextInput<'_>, long: Option<LongText>) -> Result<Asked<Classified>> {
+        let this = self.clone();
+        let asked = self.ask_logits(input, long)?;
+        Ok(asked.map(move |(logits, truncated)| this.said(&logits, truncated)))
+    }
+
+    /// The same for [`Classifier::logits`].
+    ///
+    /// # Errors
+    /// As [`Classifier::ask`].
+    pub fn ask_logits(
+        &self,
+        input: TextInput<'_>,
+        long: Option<LongText>,
+    ) -> Result<Asked<(Vec<f32>, usize)>> {
+        let most = self.max_length();
+        let whole = features::text(&self.tokenizer, input.text, input.pair, most)?;
+        LongText::check(long, whole.len() + whole.truncated, most)?;
+        let mut rows = vec![whole];
+        if long == Some(LongText::Windows) && rows[0].truncated > 0 {
+            if input.pair.is_some() {
+                return Err(Error::NoWindows);
+            }
+            let options = EncodeOptions {
+                parse_specials: false,
+                ..EncodeOptions::default()
+            };
+            rows = self
+                .tokenizer
+                .windows(None, input.text, most, most / 4, &options)?;
+        }
+        let truncated = rows[0].truncated;
+        let weights: Vec<f64> = rows.iter().map(|row| row.len() as f64).collect();
+        let wanted = Wanted::Row {
+            early_exit: self.settings.early_exit,
+        };
+        let mean = move |mut windows: Vec<Vec<f32>>| {
+            let logits = match windows.len() {
+                1 => windows.remove(0),
+                _ => weighted_mean(&windows, &weights),
+            };
+            (logits, truncated)
+        };
+        let rows = rows.iter().map(Row::from).collect();
+        Ok(Asked::new(rows, wanted, |_, logits| logits, mean))
     }
 
     fn said(&self, logits: &[f32], truncated: usize) -> Classified {
@@ -171,6 +212,17 @@ impl Classifier {
             truncated,
         }
     }
+}
+
+fn weighted_mean(rows: &[Vec<f32>], weights: &[f64]) -> Vec<f32> {
+    let total: f64 = weights.iter().sum();
+    let width = rows.first().map_or(0, Vec::len);
+    let mean = |column: usize| {
+        let terms = rows.iter().zip(weights);
+        let sum: f64 = terms.map(|(row, w)| w * f64::from(row[column])).sum();
+        (sum / total) as f32
+    };
+    (0..width).map(mean).collect()
 }
 
 /// Likeliest first; of equals in their own order.

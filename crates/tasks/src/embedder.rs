@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use albert_engine::{Engine, What};
-use albert_text::{EncodeOptions, Encoding, Tokenizer};
+use albert_engine::Engine;
+use albert_text::{EncodeOptions, Tokenizer};
 use serde::Serialize;
 
-use crate::rows::{Of, outputs};
-use crate::{Pooling, Result, TaskSettings};
+use crate::rows::{Row, Wanted};
+use crate::{Asked, LongText, Pooling, Result, TaskSettings};
 
 /// Turns texts into vectors; any folder has what it needs.
+#[derive(Clone)]
 pub struct Embedder {
     engine: Arc<Engine>,
     tokenizer: Arc<Tokenizer>,
@@ -52,38 +53,45 @@ impl Embedder {
     /// # Errors
     /// [`crate::Error::NotFinite`], and what the tokenizer or the engine refuse.
     pub fn embed(&self, texts: &[&str]) -> Result<Vec<Embedding>> {
+        let asked = texts.iter().map(|text| self.ask(text, None));
+        Asked::run_all(asked.collect::<Result<_>>()?, &self.engine)
+    }
+
+    /// The rows of a text for others to run, one a window, and the way from their numbers to its
+    /// vector. A long text is read in windows unless told.
+    ///
+    /// # Errors
+    /// [`crate::Error::TooLong`], and the tokenizer's.
+    pub fn ask(&self, text: &str, long: Option<LongText>) -> Result<Asked<Embedding>> {
         // A model reads as far as its positions, however short the texts that it learnt from.
         let positions = self.engine.config().max_position_embeddings;
         let options = EncodeOptions {
             parse_specials: false,
             ..EncodeOptions::default()
         };
-        let windows = texts
-            .iter()
-            .map(|text| Ok(self.tokenizer.windows(None, text, positions, 0, &options)?))
-            .collect::<Result<Vec<Vec<Encoding>>>>()?;
-        let rows: Vec<&Encoding> = windows.iter().flatten().collect();
-        let what = What {
-            last_hidden_state: true,
-            ..What::default()
-        };
-        let take = |outputs: albert_engine::Outputs| outputs.last_hidden_state;
-        let states = outputs(&self.engine, &rows, &what, Of::Tokens, take)?;
-        let mut states = states.iter();
-        Ok(windows
-            .iter()
-            .map(|windows| {
-                let own: Vec<&[f32]> = states
-                    .by_ref()
-                    .take(windows.len())
-                    .map(Vec::as_slice)
-                    .collect();
+        let mut windows = self.tokenizer.windows(None, text, positions, 0, &options)?;
+        if windows.len() > 1 {
+            let all: usize = windows.iter().map(|window| window.len() - 2).sum();
+            LongText::check(long, all + 2, positions)?;
+        }
+        if long == Some(LongText::Cut) {
+            windows.truncate(1);
+        }
+        let rows: Vec<Row> = windows.iter().map(Row::from).collect();
+        let hidden = self.engine.config().hidden_size;
+        let pooling = self.settings.pooling.unwrap_or_default();
+        Ok(Asked::new(
+            rows,
+            Wanted::States,
+            move |_, states| pooled(&states, hidden, pooling),
+            move |windows| {
+                let count = windows.len();
                 Embedding {
-                    vector: self.pooled(&own),
-                    windows: windows.len(),
+                    vector: unit_sum(&windows, hidden),
+                    windows: count,
                 }
-            })
-            .collect())
+            },
+        ))
     }
 
     /// The cosine of the vectors of two texts, from -1 to 1.
@@ -94,25 +102,31 @@ impl Embedder {
         let both = self.embed(&[a, b])?;
         Ok(cosine(&both[0].vector, &both[1].vector))
     }
+}
 
-    /// The unit vector of windows' hidden states, each `[tokens, hidden]`.
-    fn pooled(&self, windows: &[&[f32]]) -> Vec<f32> {
-        let hidden = self.engine.config().hidden_size;
-        let mut sum = vec![0.0_f64; hidden];
-        let mut add = |state: &[f32], weight: f64| {
-            for (sum, value) in sum.iter_mut().zip(state) {
-                *sum += weight * f64::from(*value);
-            }
-        };
-        for states in windows {
-            match self.settings.pooling.unwrap_or_default() {
-                Pooling::Mean => states.chunks(hidden).for_each(|state| add(state, 1.0)),
-                Pooling::Cls => add(&states[..hidden], (states.len() / hidden) as f64),
-            }
+/// The sum of a window's hidden states, `[tokens, hidden]`, or its first as often as it has tokens.
+fn pooled(states: &[f32], hidden: usize, pooling: Pooling) -> Vec<f64> {
+    let mut sum = vec![0.0_f64; hidden];
+    let mut add = |state: &[f32], weight: f64| {
+        for (sum, value) in sum.iter_mut().zip(state) {
+            *sum += weight * f64::from(*value);
         }
-        let norm = sum.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
-        sum.iter().map(|x| (x / norm) as f32).collect()
+    };
+    match pooling {
+        Pooling::Mean => states.chunks(hidden).for_each(|state| add(state, 1.0)),
+        Pooling::Cls => add(&states[..hidden], (states.len() / hidden) as f64),
     }
+    sum
+}
+
+/// The sum of windows' vectors, brought to length 1.
+fn unit_sum(windows: &[Vec<f64>], hidden: usize) -> Vec<f32> {
+    let mut sum = vec![0.0_f64; hidden];
+    for window in windows {
+        sum.iter_mut().zip(window).for_each(|(sum, x)| *sum += x);
+    }
+    let norm = sum.iter().map(|x| x * x).sum::<f64>().sqrt().max(1e-12);
+    sum.iter().map(|x| (x / norm) as f32).collect()
 }
 
 /// The cosine of two vectors of length 1.

@@ -85,6 +85,20 @@ pub enum Error {
         /// Those that the folder has.
         known: Vec<String>,
     },
+    /// A text that is longer than the model reads, where nothing may be left out.
+    #[error("the text has {length} pieces, the model reads {most}")]
+    TooLong {
+        /// Its pieces, with those that are added.
+        length: usize,
+        /// The most that are read.
+        most: usize,
+    },
+    /// A pair of texts that should be read in windows.
+    #[error("a pair is not read in windows: its longer text can be cut, or refused")]
+    NoWindows,
+    /// An answer was asked for before the numbers of all rows were there.
+    #[error("the numbers of row {0} are missing")]
+    Unanswered(usize),
     /// A hypothesis without a place for the class.
     #[error("the hypothesis `{0}` has no {{}} where the class should stand")]
     Hypothesis(String),

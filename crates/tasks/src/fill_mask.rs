@@ -3,16 +3,15 @@
 use std::sync::Arc;
 
 use albert_checkpoint::Architecture;
-use albert_engine::{Batch, Engine, What};
+use albert_engine::Engine;
 use albert_text::Tokenizer;
 use serde::Serialize;
 
-use crate::{Error, Result};
-
-/// The most rows sent through the engine at once; bounds memory for long lists of texts.
-const ROWS_AT_ONCE: usize = 8;
+use crate::rows::{Row, Wanted};
+use crate::{Asked, Error, LongText, Result};
 
 /// Fills every `[MASK]` of a text with the pieces that the model finds likeliest.
+#[derive(Clone)]
 pub struct FillMask {
     engine: Arc<Engine>,
     tokenizer: Arc<Tokenizer>,
@@ -50,12 +49,10 @@ pub struct Candidate {
     pub probability: f32,
 }
 
-/// A row for the engine, and where its masks are.
+/// A row for the engine, and where its masks stand in the text.
 struct Window {
-    text: usize,
-    ids: Vec<u32>,
-    /// Position in `ids`, and the mask's offsets in the text.
-    masks: Vec<(usize, (usize, usize))>,
+    row: Row,
+    offsets: Vec<(usize, usize)>,
 }
 
 impl FillMask {
@@ -82,78 +79,93 @@ impl FillMask {
     /// # Errors
     /// [`Error::NoMask`] for a text without `[MASK]`.
     pub fn fill(&self, texts: &[&str], top: usize) -> Result<Vec<Filled>> {
-        let mut answers = Vec::with_capacity(texts.len());
-        let mut windows = Vec::new();
-        for (row, text) in texts.iter().enumerate() {
-            let made = self.windows(row, text)?;
-            answers.push(Filled {
-                text: (*text).to_owned(),
-                masks: Vec::new(),
-                windowed: made.1,
-            });
-            windows.extend(made.0);
+        let asked = texts.iter().enumerate().map(|(row, text)| {
+            let asked = self.ask(text, top, None);
+            asked.map_err(|error| match error {
+                Error::NoMask { text, .. } => Error::NoMask { row: row + 1, text },
+                other => other,
+            })
+        });
+        Asked::run_all(asked.collect::<Result<_>>()?, &self.engine)
+    }
+
+    /// The rows of a text for others to run, and the way from their numbers to
+    /// [`FillMask::fill`]'s answer. A long text is read in windows around its masks unless told;
+    /// where it is cut, masks behind the model's positions are not filled.
+    ///
+    /// # Errors
+    /// [`Error::NoMask`], [`Error::TooLong`], and the tokenizer's.
+    pub fn ask(&self, text: &str, top: usize, long: Option<LongText>) -> Result<Asked<Filled>> {
+        let (windows, windowed) = self.windows(text, long)?;
+        let mut rows = Vec::with_capacity(windows.len());
+        let mut offsets = Vec::with_capacity(windows.len());
+        for window in windows {
+            rows.push(window.row);
+            offsets.push(window.offsets);
         }
-        for chunk in windows.chunks(ROWS_AT_ONCE) {
-            let (batch, positions) = batch_of(chunk)?;
-            let what = What {
-                head: true,
-                masked_lm_positions: Some(positions),
-                ..What::default()
-            };
-            let outputs = self.engine.forward(&batch, &what)?;
-            let logits = outputs.masked_lm_logits.unwrap_or_default();
-            let masks = chunk
-                .iter()
-                .flat_map(|window| window.masks.iter().map(|mask| (window.text, mask.1)));
-            for ((text, offsets), row) in masks.zip(logits.chunks(self.engine.config().vocab_size))
-            {
-                let candidates = self.candidates(row, top);
-                answers[text].masks.push(MaskFill {
-                    offsets,
-                    candidates,
-                });
-            }
-        }
-        Ok(answers)
+        let this = self.clone();
+        let each = move |row: usize, logits: Vec<f32>| -> Vec<MaskFill> {
+            let masks = offsets[row].iter();
+            let said = masks.zip(logits.chunks(this.engine.config().vocab_size));
+            said.map(|(offsets, logits)| MaskFill {
+                offsets: *offsets,
+                candidates: this.candidates(logits, top),
+            })
+            .collect()
+        };
+        let text = text.to_owned();
+        let answer = move |masks: Vec<Vec<MaskFill>>| Filled {
+            text,
+            masks: masks.into_iter().flatten().collect(),
+            windowed,
+        };
+        Ok(Asked::new(rows, Wanted::Masks, each, answer))
     }
 
     /// One window with all masks when the text fits, else windows that overlap.
-    fn windows(&self, row: usize, text: &str) -> Result<(Vec<Window>, bool)> {
+    fn windows(&self, text: &str, long: Option<LongText>) -> Result<(Vec<Window>, bool)> {
         let specials = self.tokenizer.specials();
         let tokens = self.tokenizer.tokens(text, true)?;
-        let masks: Vec<usize> = (0..tokens.ids.len())
+        let mut masks: Vec<usize> = (0..tokens.ids.len())
             .filter(|&at| tokens.ids[at] == specials.mask)
             .collect();
         let characters: Vec<char> = text.chars().collect();
-        if masks.is_empty() {
-            return Err(Error::NoMask {
-                row: row + 1,
-                text: text.chars().take(60).collect(),
-            });
-        }
         let room = self
             .engine
             .config()
             .max_position_embeddings
             .saturating_sub(2)
             .max(1);
+        LongText::check(long, tokens.ids.len() + 2, room + 2)?;
+        if long == Some(LongText::Cut) {
+            masks.retain(|&at| at < room);
+        }
+        if masks.is_empty() {
+            return Err(Error::NoMask {
+                row: 1,
+                text: text.chars().take(60).collect(),
+            });
+        }
         let fits = tokens.ids.len() <= room;
         let window = |start: usize, end: usize, masks: &[usize]| {
             let mut ids = vec![specials.cls];
             ids.extend_from_slice(&tokens.ids[start..end]);
             ids.push(specials.sep);
-            let masks = masks
-                .iter()
-                .map(|&at| (at - start + 1, trimmed(&characters, tokens.offsets[at])))
-                .collect();
+            let place = |&at: &usize| trimmed(&characters, tokens.offsets[at]);
             Window {
-                text: row,
-                ids,
-                masks,
+                offsets: masks.iter().map(place).collect(),
+                row: Row {
+                    type_ids: vec![0; ids.len()],
+                    masks: masks.iter().map(|&at| at - start + 1).collect(),
+                    ids,
+                },
             }
         };
         if fits {
             return Ok((vec![window(0, tokens.ids.len(), &masks)], false));
+        }
+        if long == Some(LongText::Cut) {
+            return Ok((vec![window(0, room, &masks)], true));
         }
         // A window answers the masks in its middle half, so that each has at least a quarter of a
         // window before and behind it, where the text has that much.
@@ -208,16 +220,4 @@ fn trimmed(characters: &[char], (start, end): (usize, usize)) -> (usize, usize) 
     let before = inside.iter().take_while(blank).count();
     let after = inside[before..].iter().rev().take_while(blank).count();
     (start + before, end - after)
-}
-
-/// The rows end to end, and the masks' token indices in them.
-fn batch_of(windows: &[Window]) -> Result<(Batch, Vec<usize>)> {
-    let mut batch = Batch::new();
-    let mut positions = Vec::new();
-    for window in windows {
-        let start = batch.tokens();
-        batch.push(&window.ids, None)?;
-        positions.extend(window.masks.iter().map(|mask| start + mask.0));
-    }
-    Ok((batch, positions))
 }

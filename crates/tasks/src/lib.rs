@@ -31,6 +31,7 @@
 //! ```
 
 mod answerer;
+mod asked;
 mod chooser;
 mod classifier;
 mod embedder;
@@ -46,11 +47,13 @@ mod spans;
 mod tagger;
 mod zero_shot;
 
+pub use albert_checkpoint as checkpoint;
 pub use albert_checkpoint::ProblemType;
 pub use albert_engine as engine;
 pub use albert_text as text;
 
 pub use answerer::{Answer, AnswerOptions, Answered, Answerer};
+pub use asked::{Asked, LongText};
 pub use chooser::{Chooser, Chosen};
 pub use classifier::{Classified, Classifier, LabelScore, TextInput};
 pub use embedder::{Embedder, Embedding, cosine};
@@ -58,6 +61,7 @@ pub use error::{Error, Result};
 pub use fill_mask::{Candidate, FillMask, Filled, MaskFill};
 pub use labels::label_id;
 pub use open::{open, tokenizer_of};
+pub use rows::{Row, Wanted, run_rows};
 pub use sentence_order::{OrderJudgement, SentenceOrder};
 pub use settings::{Pooling, TaskSettings};
 pub use tagger::{Entity, Tagged, TaggedWord, Tagger};

@@ -4,17 +4,18 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use albert_checkpoint::Architecture;
-use albert_engine::{Engine, What};
-use albert_text::{Encoding, Tokenizer};
+use albert_engine::Engine;
+use albert_text::Tokenizer;
 use serde::Serialize;
 
-use crate::rows::{Of, greatest, outputs, softmax};
-use crate::{Error, Result, TaskSettings, features};
+use crate::rows::{Row, Wanted, greatest, softmax};
+use crate::{Asked, Error, LongText, Result, TaskSettings, features};
 
 /// The tag of a word that is part of nothing.
 const OUTSIDE: &str = "O";
 
 /// Tags the words of texts.
+#[derive(Clone)]
 pub struct Tagger {
     engine: Arc<Engine>,
     tokenizer: Arc<Tokenizer>,
@@ -88,36 +89,38 @@ impl Tagger {
     /// # Errors
     /// [`Error::NotFinite`], and what the tokenizer or the engine refuse.
     pub fn tag(&self, texts: &[&str]) -> Result<Vec<Tagged>> {
-        let characters: Vec<Vec<char>> = texts.iter().map(|t| t.chars().collect()).collect();
-        let places: Vec<Vec<Range<usize>>> = characters.iter().map(|c| words_of(c)).collect();
-        let words: Vec<Vec<String>> = characters
-            .iter()
-            .zip(&places)
-            .map(|(text, places)| {
-                let word = |place: &Range<usize>| text[place.clone()].iter().collect();
-                places.iter().map(word).collect()
-            })
-            .collect();
-        let tags = self.tag_words(&words)?;
-        let all = characters.iter().zip(places).zip(words).zip(tags);
-        Ok(all
-            .map(|(((text, places), words), tags)| {
-                let words = places.into_iter().zip(words).zip(tags);
-                let words: Vec<TaggedWord> = words
-                    .map(|((place, word), (tag, confidence))| TaggedWord {
-                        text: word,
-                        start: place.start,
-                        end: place.end,
-                        tag,
-                        confidence,
-                    })
-                    .collect();
-                Tagged {
-                    entities: entities(text, &words),
-                    words,
-                }
-            })
-            .collect())
+        let asked = texts.iter().map(|text| self.ask(text, None));
+        Asked::run_all(asked.collect::<Result<_>>()?, &self.engine)
+    }
+
+    /// The rows of a text for others to run, one a window, and the way from their numbers to
+    /// [`Tagger::tag`]'s answer. A long text is read in windows unless told; where it is cut, words
+    /// behind the first window are `O`.
+    ///
+    /// # Errors
+    /// [`Error::TooLong`], and the tokenizer's.
+    pub fn ask(&self, text: &str, long: Option<LongText>) -> Result<Asked<Tagged>> {
+        let characters: Vec<char> = text.chars().collect();
+        let places = words_of(&characters);
+        let word = |place: &Range<usize>| characters[place.clone()].iter().collect();
+        let words: Vec<String> = places.iter().map(word).collect();
+        let asked = self.ask_words(&words, long)?;
+        Ok(asked.map(move |tags| {
+            let words = places.into_iter().zip(words).zip(tags);
+            let words: Vec<TaggedWord> = words
+                .map(|((place, word), (tag, confidence))| TaggedWord {
+                    text: word,
+                    start: place.start,
+                    end: place.end,
+                    tag,
+                    confidence,
+                })
+                .collect();
+            Tagged {
+                entities: entities(&characters, &words),
+                words,
+            }
+        }))
     }
 
     /// The likeliest tag of each word of each text, with its probability; a word without pieces
@@ -126,54 +129,73 @@ impl Tagger {
     /// # Errors
     /// As [`Tagger::tag`].
     pub fn tag_words<S: AsRef<str>>(&self, texts: &[Vec<S>]) -> Result<Vec<Vec<(String, f32)>>> {
-        let max_length = self.settings.max_length_in(&self.engine).max(8);
-        let mut windows = Vec::new();
-        for (text, words) in texts.iter().enumerate() {
-            for place in self.windows(words, max_length)? {
-                let (encoding, pieces) =
-                    features::words(&self.tokenizer, &words[place.clone()], max_length)?;
-                windows.push((text, place, encoding, pieces));
-            }
-        }
-        let rows: Vec<&Encoding> = windows.iter().map(|window| &window.2).collect();
-        let what = What {
-            head: true,
-            ..What::default()
-        };
-        let take = |outputs: albert_engine::Outputs| outputs.token_logits;
-        let logits = outputs(&self.engine, &rows, &what, Of::Tokens, take)?;
-
-        let labels = &self.engine.config().id2label;
-        let temperature = self.settings.temperature.unwrap_or(1.0);
-        let outside = || (OUTSIDE.to_owned(), 1.0);
-        let mut tags: Vec<Vec<(String, f32)>> = texts
-            .iter()
-            .map(|words| words.iter().map(|_| outside()).collect())
-            .collect();
-        // How far a word is from the nearer edge of the window that its tag is from.
-        let mut depths: Vec<Vec<usize>> = texts.iter().map(|words| vec![0; words.len()]).collect();
-        for ((text, place, _, pieces), logits) in windows.iter().zip(&logits) {
-            for (i, piece) in pieces.iter().enumerate() {
-                let Some(piece) = piece else {
-                    continue;
-                };
-                let word = place.start + i;
-                let depth = 1 + i.min(place.len() - 1 - i);
-                if depth <= depths[*text][word] {
-                    continue;
-                }
-                depths[*text][word] = depth;
-                let row = &logits[piece * labels.len()..][..labels.len()];
-                let best = greatest(row);
-                let probability = softmax(row, temperature)[best];
-                tags[*text][word] = (labels[best].clone(), probability);
-            }
-        }
-        Ok(tags)
+        let asked = texts.iter().map(|words| self.ask_words(words, None));
+        Asked::run_all(asked.collect::<Result<_>>()?, &self.engine)
     }
 
-    /// Ranges of words that fit into rows; neighbours share about a quarter.
-    fn windows<S: AsRef<str>>(&self, words: &[S], max_length: usize) -> Result<Vec<Range<usize>>> {
+    fn ask_words<S: AsRef<str>>(
+        &self,
+        words: &[S],
+        long: Option<LongText>,
+    ) -> Result<Asked<Vec<(String, f32)>>> {
+        let max_length = self.settings.max_length_in(&self.engine).max(8);
+        let (mut places, length) = self.windows(words, max_length)?;
+        LongText::check(long, length, max_length)?;
+        if long == Some(LongText::Cut) {
+            places.truncate(1);
+        }
+        let mut rows = Vec::with_capacity(places.len());
+        let mut pieces = Vec::with_capacity(places.len());
+        for place in &places {
+            let (encoding, firsts) =
+                features::words(&self.tokenizer, &words[place.clone()], max_length)?;
+            rows.push(Row::from(&encoding));
+            pieces.push(firsts);
+        }
+        let engine = Arc::clone(&self.engine);
+        let temperature = self.settings.temperature.unwrap_or(1.0);
+        // Of each word the likeliest label, with its probability.
+        let each = move |row: usize, logits: Vec<f32>| -> Vec<Option<(usize, f32)>> {
+            let labels = engine.config().id2label.len();
+            let said = pieces[row].iter().map(|piece| {
+                let logits = &logits[(*piece)? * labels..][..labels];
+                let best = greatest(logits);
+                Some((best, softmax(logits, temperature)[best]))
+            });
+            said.collect()
+        };
+        let engine = Arc::clone(&self.engine);
+        let count = words.len();
+        let answer = move |windows: Vec<Vec<Option<(usize, f32)>>>| {
+            let labels = &engine.config().id2label;
+            let mut tags = vec![(OUTSIDE.to_owned(), 1.0); count];
+            // How far a word is from the nearer edge of the window that its tag is from.
+            let mut depths = vec![0; count];
+            for (place, said) in places.iter().zip(windows) {
+                for (i, said) in said.into_iter().enumerate() {
+                    let Some((label, probability)) = said else {
+                        continue;
+                    };
+                    let word = place.start + i;
+                    let depth = 1 + i.min(place.len() - 1 - i);
+                    if depth > depths[word] {
+                        depths[word] = depth;
+                        tags[word] = (labels[label].clone(), probability);
+                    }
+                }
+            }
+            tags
+        };
+        Ok(Asked::new(rows, Wanted::Tokens, each, answer))
+    }
+
+    /// Ranges of words that fit into rows, where neighbours share about a quarter; and the length
+    /// of a row that would hold all.
+    fn windows<S: AsRef<str>>(
+        &self,
+        words: &[S],
+        max_length: usize,
+    ) -> Result<(Vec<Range<usize>>, usize)> {
         let pieces = words
             .iter()
             .map(|word| Ok(self.tokenizer.tokens(word.as_ref(), false)?.len()))
@@ -195,7 +217,7 @@ impl Tagger {
             }
             start += (count - count / 4).max(1);
         }
-        Ok(windows)
+        Ok((windows, pieces.iter().sum::<usize>() + 2))
     }
 }
 

@@ -4,12 +4,13 @@ use serde::Serialize;
 
 use crate::classifier::likelier;
 use crate::rows::softmax;
-use crate::{Classifier, Error, LabelScore, Result, TextInput, label_id};
+use crate::{Asked, Classifier, Error, LabelScore, LongText, Result, TextInput, label_id};
 
 /// What a text is said to be, with `{}` for the class.
 pub const HYPOTHESIS: &str = "This text is about {}.";
 
 /// Classifies by classes that are named when it is asked.
+#[derive(Clone)]
 pub struct ZeroShot {
     classifier: Classifier,
     entailment: usize,
@@ -73,45 +74,74 @@ impl ZeroShot {
         classes: &[&str],
         multi_label: bool,
     ) -> Result<ZeroShotAnswer> {
-        let said: Vec<String> = classes
-            .iter()
-            .map(|class| self.hypothesis.replace("{}", class))
-            .collect();
-        let inputs: Vec<TextInput<'_>> = said
-            .iter()
-            .map(|said| TextInput {
-                text,
-                pair: Some(said),
-            })
-            .collect();
-        let logits = self.classifier.logits(&inputs)?;
-        let entails = logits.iter().map(|(logits, _)| logits[self.entailment]);
-        let probabilities = match multi_label {
-            false => softmax(&entails.collect::<Vec<_>>(), 1.0),
-            true => logits
-                .iter()
-                .map(|(logits, _)| {
-                    let sides = [logits[self.contradiction], logits[self.entailment]];
-                    softmax(&sides, 1.0)[1]
-                })
-                .collect(),
-        };
-        let mut labels: Vec<LabelScore> = classes
-            .iter()
-            .zip(probabilities)
-            .map(|(class, probability)| LabelScore {
-                label: (*class).to_owned(),
-                probability,
-            })
-            .collect();
-        labels.sort_by(likelier);
-        match labels.first().cloned() {
-            Some(best) => Ok(ZeroShotAnswer {
-                label: best.label,
-                confidence: best.probability,
-                labels,
-            }),
-            None => Err(Error::NoChoice),
-        }
+        let asked = self.ask(text, classes, multi_label, None)?;
+        asked.run(self.classifier.engine())
+    }
+
+    /// The rows of a text for others to run, one a class, and the way from their numbers to
+    /// [`ZeroShot::classify`]'s answer.
+    ///
+    /// # Errors
+    /// [`Error::NoChoice`] without classes, and as [`Classifier::ask`].
+    pub fn ask(
+        &self,
+        text: &str,
+        classes: &[&str],
+        multi_label: bool,
+        long: Option<LongText>,
+    ) -> Result<Asked<ZeroShotAnswer>> {
+        let asked = classes.iter().map(|class| {
+            let said = self.hypothesis.replace("{}", class);
+            let pair = Some(said.as_str());
+            self.classifier.ask_logits(TextInput { text, pair }, long)
+        });
+        let asked = Asked::all(asked.collect::<Result<_>>()?).ok_or(Error::NoChoice)?;
+        let (entailment, contradiction) = (self.entailment, self.contradiction);
+        let names: Vec<String> = classes.iter().map(|class| (*class).to_owned()).collect();
+        Ok(asked.map(move |logits| {
+            let entails = logits.iter().map(|(logits, _)| logits[entailment]);
+            let probabilities = match multi_label {
+                false => softmax(&entails.collect::<Vec<_>>(), 1.0),
+                true => logits
+                    .iter()
+                    .map(|(logits, _)| {
+                        let sides = [logits[contradiction], logits[entailment]];
+                        softmax(&sides, 1.0)[1]
+                    })
+                    .collect(),
+            };
+            ranked(names, probabilities)
+        }))
+    }
+
+    /// How likely it is that `text` entails each of the sentences, by its own: the softmax of a
+    /// classifier of three classes.
+    ///
+    /// # Errors
+    /// As [`Classifier::ask`].
+    pub fn ask_entailment(
+        &self,
+        text: &str,
+        sentence: &str,
+        long: Option<LongText>,
+    ) -> Result<Asked<f32>> {
+        let pair = Some(sentence);
+        let asked = self.classifier.ask_logits(TextInput { text, pair }, long)?;
+        let entailment = self.entailment;
+        Ok(asked.map(move |(logits, _)| softmax(&logits, 1.0)[entailment]))
+    }
+}
+
+/// Classes with their probabilities, of which there is at least one, likeliest first.
+fn ranked(names: Vec<String>, probabilities: Vec<f32>) -> ZeroShotAnswer {
+    let named = names.into_iter().zip(probabilities);
+    let mut labels: Vec<LabelScore> = named
+        .map(|(label, probability)| LabelScore { label, probability })
+        .collect();
+    labels.sort_by(likelier);
+    ZeroShotAnswer {
+        label: labels[0].label.clone(),
+        confidence: labels[0].probability,
+        labels,
     }
 }

@@ -1,0 +1,84 @@
+//! The files of the web page, which the program carries.
+
+/// Names relative to `page/`, with bytes.
+const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
+
+/// A file of the page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageFile {
+    /// What it holds.
+    pub bytes: &'static [u8],
+    /// Its `Content-Type`.
+    pub content_type: &'static str,
+}
+
+/// The file at a path of a URL, such as `/app.js`; at `/` the page itself. Only what was there when
+/// the program was built has a path: nothing is read from the disk.
+pub fn page_file(path: &str) -> Option<PageFile> {
+    let name = match path.strip_prefix('/')? {
+        "" => "index.html",
+        name => name,
+    };
+    let (name, bytes) = FILES.iter().find(|(known, _)| *known == name)?;
+    Some(PageFile {
+        bytes,
+        content_type: content_type(name),
+    })
+}
+
+fn content_type(name: &str) -> &'static str {
+    match name.rsplit_once('.').map(|(_, end)| end) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        Some("json") => "application/json",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_and_all_that_it_names_are_there() {
+        let page = page_file("/").unwrap();
+        assert_eq!(page.content_type, "text/html; charset=utf-8");
+        assert_eq!(page_file("/index.html"), Some(page));
+        let text = std::str::from_utf8(page.bytes).unwrap();
+        let mut named = 0;
+        for part in text.split(['"', '\'']) {
+            let path = part.trim_start_matches("./").trim_start_matches('/');
+            if [".js", ".css", ".svg"]
+                .iter()
+                .any(|end| path.ends_with(end))
+            {
+                named += 1;
+                assert!(page_file(&format!("/{path}")).is_some(), "{path}");
+            }
+        }
+        assert!(named > 0, "the page names neither script nor style");
+    }
+
+    #[test]
+    fn nothing_else_is_there() {
+        for path in [
+            "",
+            "app.js",
+            "/../Cargo.toml",
+            "/page/app.js",
+            "//app.js",
+            "/no.js",
+        ] {
+            assert_eq!(page_file(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_file_has_a_type_that_browsers_run() {
+        for (name, _) in FILES {
+            assert_ne!(content_type(name), "application/octet-stream", "{name}");
+        }
+    }
+}
