@@ -123,6 +123,14 @@ impl Kind<'_> {
             Kind::Int8 => INT8,
         }
     }
+
+    /// The file by which a folder is known to be of this kind.
+    fn mark(self) -> &'static str {
+        match self {
+            Kind::Difference(_) => base::BASE,
+            Kind::Whole | Kind::Int8 => self.file(),
+        }
+    }
 }
 
 fn write(
@@ -161,8 +169,8 @@ fn write(
     let base_json = base_json.as_deref();
     if dir.is_dir() {
         // Of two files of weights one would be stale.
-        let others = [SINGLE, INT8, base::DIFFERENCE].into_iter();
-        for other in others.filter(|other| *other != kind.file()) {
+        let others = [SINGLE, INT8, base::BASE].into_iter();
+        for other in others.filter(|other| *other != kind.mark()) {
             if dir.join(other).exists() {
                 let problem = format!("holds {other}, of a model that is stored in another way");
                 return Err(Error::folder(dir, problem));
