@@ -1,4 +1,4 @@
-//! Lists the files of `page/` with their bytes, so that the program carries whatever lies there.
+//! Lists the files of `page/` with their bytes, so that the crate carries whatever lies there.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};

@@ -73,6 +73,6 @@ pub use inspect::{Inspection, inspect};
 pub use mmap::MappedFile;
 pub use parameters::{ParameterCounts, ParameterSpec};
 pub use preset::PRESETS;
-pub use save::{SaveTensor, save, save_difference, save_int8};
+pub use save::{Quantize, SaveTensor, save, save_difference, save_int8};
 pub use tensor::{DType, TensorView};
 pub use tensor_writer::TensorWriter;

@@ -66,20 +66,27 @@ pub fn save(
 
 /// As [`save`], but with the layers' matrices as 8-bit integers, each output with a scale of its
 /// own, in `model.int8.safetensors`: a matrix `X` beside its scales `X_scale`, all other tensors in
-/// `dtype`. An engine that runs it in int8 multiplies by these very integers; only this program
-/// reads it.
+/// `dtype`. `quantize` makes the integers and scales of a matrix of so many outputs. An engine that
+/// runs the folder in int8 multiplies by these very integers; only this program reads it.
 ///
 /// # Errors
-/// As [`save`], and a number of a layer's matrix that is not finite.
+/// As [`save`]; [`Error::Tensor`] for a number of a layer's matrix that is not finite, and for
+/// integers and scales that are not as many as the matrix needs.
 pub fn save_int8(
     dir: &Path,
     config: &AlbertConfig,
     tensors: &[SaveTensor<'_>],
     dtype: DType,
+    quantize: Quantize,
     extra_files: &[(&str, &Path)],
 ) -> Result<()> {
-    write(dir, Kind::Int8, config, tensors, dtype, extra_files)
+    let kind = Kind::Int8(quantize);
+    write(dir, kind, config, tensors, dtype, extra_files)
 }
+
+/// From a matrix `[outputs, inputs]`, row-major, and its number of outputs to its integers and a
+/// scale for each output.
+pub type Quantize = fn(&[f32], usize) -> (Vec<i8>, Vec<f32>);
 
 /// As [`save`], but leaves out the tensors that `base` has with the same numbers: the folder holds
 /// `base.json`, which says where `base` lies and the checksum of its weights, and
@@ -111,7 +118,7 @@ enum Kind<'a> {
     Whole,
     /// What differs from a base.
     Difference(&'a Survey),
-    Int8,
+    Int8(Quantize),
 }
 
 impl Kind<'_> {
@@ -120,7 +127,7 @@ impl Kind<'_> {
         match self {
             Kind::Whole => SINGLE,
             Kind::Difference(_) => base::DIFFERENCE,
-            Kind::Int8 => INT8,
+            Kind::Int8(_) => INT8,
         }
     }
 
@@ -128,7 +135,7 @@ impl Kind<'_> {
     fn mark(self) -> &'static str {
         match self {
             Kind::Difference(_) => base::BASE,
-            Kind::Whole | Kind::Int8 => self.file(),
+            Kind::Whole | Kind::Int8(_) => self.file(),
         }
     }
 }
@@ -159,7 +166,7 @@ fn write(
             fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
             Some(base::text(dir, base)?)
         }
-        Kind::Whole | Kind::Int8 => None,
+        Kind::Whole | Kind::Int8(_) => None,
     };
     let weights = Weights {
         kind,
@@ -309,7 +316,7 @@ impl Weights<'_> {
         for tensor in self.tensors {
             let fail = |problem| Error::tensor(path, tensor.name, problem);
             let name = names::saved(tensor.name, has_heads);
-            if self.is_int8(tensor) {
+            if self.quantizes(tensor).is_some() {
                 header.add(name, DType::I8, tensor.shape).map_err(fail)?;
                 let scales = format!("{name}{}", int8::SCALE);
                 let outputs = &tensor.shape[..1];
@@ -322,12 +329,16 @@ impl Weights<'_> {
         let failed = || Error::io("write", path);
         out.write_all(&header.into_bytes()).map_err(failed())?;
         for tensor in self.tensors {
-            if self.is_int8(tensor) {
+            if let Some(quantize) = self.quantizes(tensor) {
                 if tensor.data.iter().any(|x| !x.is_finite()) {
                     let problem = "has a number that is not finite, which int8 cannot hold";
                     return Err(Error::tensor(path, tensor.name, problem));
                 }
-                let (integers, scales) = int8::quantize(tensor.data, tensor.shape[0]);
+                let (integers, scales) = quantize(tensor.data, tensor.shape[0]);
+                if (integers.len(), scales.len()) != (tensor.data.len(), tensor.shape[0]) {
+                    let problem = "was quantised into another number of integers or scales";
+                    return Err(Error::tensor(path, tensor.name, problem));
+                }
                 let integers: Vec<u8> = integers.into_iter().map(i8::cast_unsigned).collect();
                 out.write_all(&integers).map_err(failed())?;
                 for scale in scales {
@@ -340,8 +351,14 @@ impl Weights<'_> {
         out.flush().map_err(failed())
     }
 
-    fn is_int8(&self, tensor: &SaveTensor<'_>) -> bool {
-        matches!(self.kind, Kind::Int8) && int8::is_layer_matrix(tensor.name, tensor.shape)
+    /// How a tensor becomes integers, if it does.
+    fn quantizes(&self, tensor: &SaveTensor<'_>) -> Option<Quantize> {
+        match self.kind {
+            Kind::Int8(quantize) if int8::is_layer_matrix(tensor.name, tensor.shape) => {
+                Some(quantize)
+            }
+            _ => None,
+        }
     }
 }
 

@@ -9,6 +9,8 @@ mod export;
 #[cfg(feature = "train")]
 mod finetune;
 mod quantize;
+#[cfg(feature = "serve")]
+mod serve;
 mod tasks;
 
 use std::path::PathBuf;
@@ -19,11 +21,15 @@ use clap::{Args, Parser, Subcommand};
 #[cfg(feature = "train")]
 pub use bench::BenchTrainArgs;
 pub use bench::{BenchCommand, BenchRunArgs};
-pub use evaluate::{ColumnArgs, EvaluateArgs};
+#[cfg(feature = "train")]
+pub use evaluate::ColumnArgs;
+pub use evaluate::{EvaluateArgs, ExampleArgs};
 pub use export::{Dtype, ExportArgs};
 #[cfg(feature = "train")]
 pub use finetune::FinetuneArgs;
 pub use quantize::QuantizeArgs;
+#[cfg(feature = "serve")]
+pub use serve::{LogStyle, ServeArgs};
 pub use tasks::{
     AnswerArgs, ChooseArgs, ClassifyArgs, EmbedArgs, ExitArgs, RowsArgs, SimilarityArgs, TagArgs,
     ZeroShotArgs,
@@ -76,6 +82,9 @@ pub enum Command {
     Export(ExportArgs),
     /// Write a folder whose layers are 8-bit integers, and tell what that costs
     Quantize(QuantizeArgs),
+    /// Answer over HTTP, with a page to try it
+    #[cfg(feature = "serve")]
+    Serve(Box<ServeArgs>),
     /// List the models that ship
     Models(ModelsArgs),
     /// Show version, instruction sets, threads, default model and memory
@@ -130,12 +139,22 @@ pub struct ModelArgs {
 }
 
 /// Arithmetic of the forward pass.
-#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// 32-bit floating point.
     F32,
     /// 8-bit integers in the layers' products: several times faster, nearly the same answers.
     Int8,
+}
+
+impl From<Precision> for albert_engine::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Int8 => Self::Int8,
+        }
+    }
 }
 
 #[derive(Args)]

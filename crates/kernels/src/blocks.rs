@@ -53,8 +53,9 @@ pub fn in_row_blocks<W: Default + Send>(
         return spare.with(|memory| task(x, out, memory));
     }
     let (width, out_width) = (x.len() / rows, out.len() / rows);
-    out.par_chunks_mut(block * out_width)
-        .zip(x.par_chunks(block * width))
+    // A chunk of nothing would be refused; rows of nothing have no chunks.
+    out.par_chunks_mut((block * out_width).max(1))
+        .zip(x.par_chunks((block * width).max(1)))
         .with_max_len(1)
         .for_each(|(out, x)| spare.with(|memory| task(x, out, memory)));
 }

@@ -58,7 +58,7 @@ pub use activation::{Activation, gelu_erf, gelu_tanh, relu, silu, tanh};
 pub use attention::{AttentionWorkspace, attention};
 pub use blocks::{Spare, in_row_blocks};
 pub use cgroup::{ControlGroup, control_groups};
-pub use int8::{Dot, QuantizedMatrix, QuantizedRows};
+pub use int8::{Dot, QuantizedMatrix, QuantizedRows, quantize_matrix};
 pub use isa::{Isa, detected_features};
 pub use norm::{add_layer_norm, layer_norm};
 pub use packed::PackedMatrix;

@@ -76,7 +76,7 @@ const HEADS = {
   tokenize: /./,
 };
 
-export const isDefault = (model, route) => (model.default_for ?? []).some((name) => name.split("/").pop() === route);
+const isDefault = (model, route) => (model.default_for ?? []).some((name) => name.split("/").pop() === route);
 
 /** Whether it judges if one text follows from another. */
 export const isInference = (model) => (model.labels ?? []).some((label) => /^entail/i.test(label));

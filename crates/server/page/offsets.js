@@ -2,7 +2,7 @@
 // the first and two of the second.
 
 /** Where each scalar value of the text begins in code units, and the text's length at the end. */
-export function codeUnits(text) {
+function codeUnits(text) {
   const at = [];
   for (let unit = 0; unit < text.length; unit += text.codePointAt(unit) > 0xffff ? 2 : 1) at.push(unit);
   at.push(text.length);

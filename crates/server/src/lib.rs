@@ -1,11 +1,95 @@
-//! What `albert serve` will stand on. So far: the files of its web page, carried by the program.
+//! ALBERT over HTTP: `albert serve`.
+//!
+//! Requests of any size are cut into rows; a thread computes the rows of many requests together
+//! and hands the numbers back ([`batcher`](self)'s way). Three dialects ask for the same: our own
+//! (`/v1/classify` and others), OpenAI's (`/v1/embeddings`) and text-embeddings-inference's
+//! (`/embed` and others); `/openapi.json` describes them, and `/` is a page to try them.
+//!
+//! What comes in is bounded by [`Limits`] in size, number and time; what is refused is told why as
+//! RFC 9457 has it, by field and row. An answer has the same bits as on the command line.
 //!
 //! ```
-//! let page = albert_server::page_file("/").ok_or("no page")?;
-//! assert_eq!(page.content_type, "text/html; charset=utf-8");
-//! # Ok::<(), &str>(())
+//! use albert_server::{ModelSource, Order, ServeOptions, serve};
+//!
+//! let options = ServeOptions {
+//!     address: "127.0.0.1:0".parse()?,
+//!     models: vec![ModelSource {
+//!         name: "mini".to_owned(),
+//!         dir: "../../models/mini".into(),
+//!         precision: None,
+//!     }],
+//!     ..ServeOptions::default()
+//! };
+//! let drained = serve(options, |address, orders| {
+//!     println!("listening on {address}");
+//!     // As SIGTERM does.
+//!     orders.blocking_send(Order::End).ok();
+//! })?;
+//! assert!(drained);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod api;
+mod app;
+mod auth;
+mod batcher;
+mod body;
+mod config;
+mod error;
+mod listen;
+mod metrics;
+mod models;
 mod page;
+mod problem;
+mod queue;
+mod request_id;
+mod signals;
+mod texts;
 
+use std::net::SocketAddr;
+
+use tokio::sync::mpsc::{Sender, channel};
+
+pub(crate) use app::App;
+pub use auth::Keys;
+pub use config::{Limits, ServeOptions};
+pub use error::Error;
+pub use listen::{Order, Server};
+pub use models::ModelSource;
 pub use page::{PageFile, page_file};
+
+/// Serves until it is told to end, by an [`Order`] or by SIGTERM or SIGINT; SIGHUP loads all models
+/// anew. `began` is called on a thread of its own once requests are answered, with the address and
+/// the way to give orders. Returns whether all that was accepted was answered.
+///
+/// # Errors
+/// A model that cannot be loaded, an address that cannot be had, options that contradict.
+pub fn serve(
+    options: ServeOptions,
+    began: impl FnOnce(SocketAddr, Sender<Order>) + Send + 'static,
+) -> Result<bool, Error> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let app = App::new(options, workers)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(workers)
+        // Those that prepare requests: more would only wait for the same cores.
+        .max_blocking_threads(workers.max(2))
+        .thread_name("http")
+        .enable_all()
+        .build()
+        .map_err(Error::Thread)?;
+    let (give, orders) = channel(8);
+    let ended = runtime.block_on(async {
+        let server = Server::bind(app).await?;
+        let address = server.address();
+        signals::obey(give.clone()).map_err(Error::Signals)?;
+        std::thread::Builder::new()
+            .name("orders".to_owned())
+            .spawn(move || began(address, give))
+            .map_err(Error::Thread)?;
+        server.run(orders).await
+    });
+    // What was cut off is not waited for.
+    runtime.shutdown_background();
+    ended
+}

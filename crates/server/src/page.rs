@@ -1,4 +1,4 @@
-//! The files of the web page, which the program carries.
+//! The files of the web page, which whatever links this crate carries.
 
 /// Names relative to `page/`, with bytes.
 const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page.rs"));

@@ -50,6 +50,7 @@ impl Default for AnswerOptions {
 
 /// A part of the context.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Answer {
     /// What it says, letter by letter as in the context.
     pub text: String,
@@ -65,6 +66,7 @@ pub struct Answer {
 
 /// What is said to a question.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Answered {
     /// The best answers, none overlapping another, best first.
     pub answers: Vec<Answer>,

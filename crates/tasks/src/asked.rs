@@ -6,7 +6,7 @@
 
 use albert_engine::Engine;
 
-use crate::rows::{Row, Wanted, run_rows};
+use crate::rows::{Row, Wanted, run_each};
 use crate::{Error, Result};
 
 /// What becomes of a text that is longer than the model reads.
@@ -100,13 +100,18 @@ impl<A: 'static> Asked<A> {
         self.wanted
     }
 
+    /// Pieces of the rows that were not handed over yet.
+    pub fn tokens(&self) -> usize {
+        self.rows.iter().map(|row| row.ids.len()).sum()
+    }
+
     /// The rows, which are handed over; their numbers come back by [`Asked::take`] under the same
     /// index.
     pub fn take_rows(&mut self) -> Vec<Row> {
         std::mem::take(&mut self.rows)
     }
 
-    /// Takes a row's numbers, which [`run_rows`] made; an index beyond the rows is ignored.
+    /// Takes a row's numbers, which [`run_rows`](crate::run_rows) made; an index beyond the rows is ignored.
     pub fn take(&mut self, row: usize, numbers: Vec<f32>) {
         self.reader.take(row, numbers);
     }
@@ -123,10 +128,9 @@ impl<A: 'static> Asked<A> {
     pub(crate) fn run(mut self, engine: &Engine) -> Result<A> {
         let rows = self.take_rows();
         let rows: Vec<&Row> = rows.iter().collect();
-        let numbers = run_rows(engine, &rows, self.wanted)?;
-        for (row, numbers) in numbers.into_iter().enumerate() {
-            self.take(row, numbers);
-        }
+        run_each(engine, &rows, self.wanted, |row, numbers| {
+            self.reader.take(row, numbers);
+        })?;
         self.answer()
     }
 

@@ -30,6 +30,7 @@ pub struct Classifier {
 
 /// A class and how likely it is.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LabelScore {
     /// The class.
     pub label: String,
@@ -39,6 +40,7 @@ pub struct LabelScore {
 
 /// What a classifier says of a text.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Classified {
     /// The likeliest class; none where the head gives a number.
     #[serde(skip_serializing_if = "Option::is_none")]

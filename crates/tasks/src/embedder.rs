@@ -19,6 +19,7 @@ pub struct Embedder {
 
 /// A text's vector.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Embedding {
     /// `[hidden]`, of length 1.
     pub vector: Vec<f32>,

@@ -19,6 +19,7 @@ pub struct FillMask {
 
 /// The answer for one text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Filled {
     /// The text as given.
     pub text: String,
@@ -31,6 +32,7 @@ pub struct Filled {
 
 /// The candidates for one `[MASK]`.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MaskFill {
     /// Where the mask stands in the text: characters (Unicode scalar values), end exclusive.
     pub offsets: (usize, usize),
@@ -40,6 +42,7 @@ pub struct MaskFill {
 
 /// One piece that may stand in a mask's place.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Candidate {
     /// The piece's id.
     pub id: u32,

@@ -47,7 +47,6 @@ mod spans;
 mod tagger;
 mod zero_shot;
 
-pub use albert_checkpoint as checkpoint;
 pub use albert_checkpoint::ProblemType;
 pub use albert_engine as engine;
 pub use albert_text as text;
@@ -60,7 +59,7 @@ pub use embedder::{Embedder, Embedding, cosine};
 pub use error::{Error, Result};
 pub use fill_mask::{Candidate, FillMask, Filled, MaskFill};
 pub use labels::label_id;
-pub use open::{open, tokenizer_of};
+pub use open::{Model, open, tokenizer_of};
 pub use rows::{Row, Wanted, run_rows};
 pub use sentence_order::{OrderJudgement, SentenceOrder};
 pub use settings::{Pooling, TaskSettings};

@@ -4,10 +4,45 @@ use std::path::Path;
 use std::sync::Arc;
 
 use albert_checkpoint::Checkpoint;
-use albert_engine::{Engine, EngineOptions};
+use albert_engine::{Engine, EngineOptions, Precision};
 use albert_text::Tokenizer;
 
-use crate::{Error, Result};
+use crate::{Error, Result, TaskSettings};
+
+/// What every task over a folder is made from.
+#[derive(Clone)]
+pub struct Model {
+    /// The weights, ready to run.
+    pub engine: Arc<Engine>,
+    /// Text to ids.
+    pub tokenizer: Arc<Tokenizer>,
+    /// What the folder's `task.json` says.
+    pub settings: TaskSettings,
+}
+
+impl Model {
+    /// Loads a checkpoint folder. Without a precision it runs in that of its weights: int8 where
+    /// they are stored so, else f32.
+    ///
+    /// # Errors
+    /// As [`open`], and a `task.json` that cannot be used.
+    pub fn open(dir: &Path, precision: Option<Precision>, threads: Option<usize>) -> Result<Self> {
+        let checkpoint = Checkpoint::open(dir)?;
+        let stored = match checkpoint.is_int8() {
+            true => Precision::Int8,
+            false => Precision::F32,
+        };
+        let options = EngineOptions {
+            threads,
+            precision: precision.unwrap_or(stored),
+        };
+        Ok(Self {
+            tokenizer: Arc::new(tokenizer_of(&checkpoint)?),
+            settings: TaskSettings::read(checkpoint.dir())?,
+            engine: Arc::new(Engine::load(&checkpoint, options)?),
+        })
+    }
+}
 
 /// Loads the model and the tokenizer of a checkpoint folder.
 ///

@@ -63,10 +63,25 @@ pub enum Wanted {
 /// # Errors
 /// [`Error::NotFinite`], and what the engine refuses.
 pub fn run_rows(engine: &Engine, rows: &[&Row], wanted: Wanted) -> Result<Vec<Vec<f32>>> {
+    let mut numbers = vec![Vec::new(); rows.len()];
+    run_each(engine, rows, wanted, |row, own| numbers[row] = own)?;
+    Ok(numbers)
+}
+
+/// Gives the numbers of each row to `take`, with the row's index, as soon as they are there: never
+/// more than those of one pass of the engine are in memory.
+///
+/// # Errors
+/// As [`run_rows`].
+pub(crate) fn run_each(
+    engine: &Engine,
+    rows: &[&Row],
+    wanted: Wanted,
+    mut take: impl FnMut(usize, Vec<f32>),
+) -> Result<()> {
     // Rows of like length go together.
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|&row| rows[row].ids.len());
-    let mut numbers = vec![Vec::new(); rows.len()];
     let mut rest = order.as_slice();
     while !rest.is_empty() {
         let mut cost = 0;
@@ -79,10 +94,10 @@ pub fn run_rows(engine: &Engine, rows: &[&Row], wanted: Wanted) -> Result<Vec<Ve
         rest = later;
         let these: Vec<&Row> = now.iter().map(|&row| rows[row]).collect();
         for (&row, own) in now.iter().zip(run_batch(engine, &these, wanted)?) {
-            numbers[row] = own;
+            take(row, own);
         }
     }
-    Ok(numbers)
+    Ok(())
 }
 
 /// The numbers of each row, all in one pass of the engine.

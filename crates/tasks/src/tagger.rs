@@ -24,6 +24,7 @@ pub struct Tagger {
 
 /// A word and its tag.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TaggedWord {
     /// The word.
     pub text: String,
@@ -39,6 +40,7 @@ pub struct TaggedWord {
 
 /// Words that belong together.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Entity {
     /// What they are: the tag without `B-` and `I-`.
     pub label: String,
@@ -54,6 +56,7 @@ pub struct Entity {
 
 /// A text with its tags.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Tagged {
     /// What the tags make, in order.
     pub entities: Vec<Entity>,

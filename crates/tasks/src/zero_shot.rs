@@ -20,6 +20,7 @@ pub struct ZeroShot {
 
 /// How well each class fits a text.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ZeroShotAnswer {
     /// The likeliest class.
     pub label: String,
@@ -112,23 +113,6 @@ impl ZeroShot {
             };
             ranked(names, probabilities)
         }))
-    }
-
-    /// How likely it is that `text` entails each of the sentences, by its own: the softmax of a
-    /// classifier of three classes.
-    ///
-    /// # Errors
-    /// As [`Classifier::ask`].
-    pub fn ask_entailment(
-        &self,
-        text: &str,
-        sentence: &str,
-        long: Option<LongText>,
-    ) -> Result<Asked<f32>> {
-        let pair = Some(sentence);
-        let asked = self.classifier.ask_logits(TextInput { text, pair }, long)?;
-        let entailment = self.entailment;
-        Ok(asked.map(move |(logits, _)| softmax(&logits, 1.0)[entailment]))
     }
 }
 

@@ -19,14 +19,8 @@ pub struct EvaluateArgs {
     /// Labelled examples
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// The file's format; without it, what its name and first lines tell
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<Format>,
-    /// The splits of the file, joined by +; without it, all (clinc150)
-    #[arg(long, value_name = "SPLIT")]
-    pub split: Option<String>,
     #[command(flatten)]
-    pub columns: ColumnArgs,
+    pub examples: ExampleArgs,
     #[command(flatten)]
     pub exit: ExitArgs,
     /// Also write what was said to each example: SQuAD's {id: answer}, else JSONL
@@ -38,6 +32,19 @@ pub struct EvaluateArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// How a file of labelled examples is read.
+#[derive(Args)]
+pub struct ExampleArgs {
+    /// The file's format; without it, what its name and first lines tell
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<Format>,
+    /// The splits of the file, joined by +; without it, all (clinc150)
+    #[arg(long, value_name = "SPLIT")]
+    pub split: Option<String>,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
 }
 
 /// Which columns hold what, in files with named ones.

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use albert_data::Format;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
-use super::ColumnArgs;
+use super::ExampleArgs;
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -23,14 +22,8 @@ pub struct QuantizeArgs {
     /// that has scores, texts: one a line (.txt), else JSONL
     #[arg(long, value_name = "FILE")]
     pub calibrate: PathBuf,
-    /// The file's format; without it, what its name and first lines tell
-    #[arg(long, value_name = "FORMAT")]
-    pub format: Option<Format>,
-    /// The splits of the file, joined by +; without it, all (clinc150)
-    #[arg(long, value_name = "SPLIT")]
-    pub split: Option<String>,
     #[command(flatten)]
-    pub columns: ColumnArgs,
+    pub examples: ExampleArgs,
     /// The folder to write; must be new or empty
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,

@@ -10,15 +10,13 @@ use anyhow::Result;
 use serde_json::{Map, Value};
 
 use super::{TaskModel, open_task};
-use crate::args::{ColumnArgs, EvaluateArgs};
+use crate::args::{EvaluateArgs, ExampleArgs};
 use crate::output;
 use crate::progress::{Steps, duration};
 
 pub fn run(args: EvaluateArgs) -> Result<()> {
     let task = open_task(&args.model, "sentiment")?.with_exit(args.exit)?;
-    let split = args.split.clone();
-    let config = task.engine.config();
-    let (format, data) = examples(config, &args.data, args.format, split, &args.columns)?;
+    let (format, data) = examples(task.engine.config(), &args.data, &args.examples)?;
     let evaluation = score(task, &data, &args.data, format)?;
     if let Some(path) = &args.predictions {
         write_atomic(path, predictions(&data, &evaluation)?.as_bytes())?;
@@ -53,18 +51,16 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
 pub fn examples(
     config: &AlbertConfig,
     path: &Path,
-    format: Option<Format>,
-    split: Option<String>,
-    columns: &ColumnArgs,
+    args: &ExampleArgs,
 ) -> Result<(Format, Dataset)> {
-    let format = match format {
+    let format = match args.format {
         Some(format) => format,
         None => detect(path)?,
     };
     let options = ReadOptions {
         format: Some(format),
-        columns: columns.into(),
-        split,
+        columns: (&args.columns).into(),
+        split: args.split.clone(),
         // A regressor is asked for numbers, however they are written.
         scores: config.problem() == ProblemType::Regression
             && config.architecture.has_pooler()

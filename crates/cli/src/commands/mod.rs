@@ -23,6 +23,8 @@ mod processes;
 mod quantize;
 #[cfg(feature = "train")]
 mod score;
+#[cfg(feature = "serve")]
+mod serve;
 mod tokenize;
 #[cfg(feature = "train")]
 mod tokenizer_train;
@@ -35,7 +37,7 @@ use albert_engine::{EarlyExit, Engine, EngineOptions};
 use albert_tasks::{TaskSettings, text::Tokenizer, tokenizer_of};
 use anyhow::{Result, bail};
 
-use crate::args::{BenchCommand, Cli, Command, ExitArgs, ModelArgs, Precision};
+use crate::args::{BenchCommand, Cli, Command, ExitArgs, ModelArgs};
 #[cfg(feature = "train")]
 use crate::args::{CorpusCommand, TokenizerCommand};
 use crate::output;
@@ -59,6 +61,8 @@ pub fn run(cli: Cli) -> Result<()> {
         Command::Evaluate(args) => evaluate::run(args),
         Command::Export(args) => export::run(args),
         Command::Quantize(args) => quantize::run(args),
+        #[cfg(feature = "serve")]
+        Command::Serve(args) => serve::run(*args),
         Command::Models(args) => models::run(args),
         Command::Doctor(args) => doctor::run(args),
         #[cfg(feature = "train")]
@@ -87,8 +91,7 @@ pub fn run(cli: Cli) -> Result<()> {
 fn engine_options(args: &ModelArgs, checkpoint: &Checkpoint) -> EngineOptions {
     EngineOptions {
         precision: match args.precision {
-            Some(Precision::F32) => albert_engine::Precision::F32,
-            Some(Precision::Int8) => albert_engine::Precision::Int8,
+            Some(precision) => precision.into(),
             None if checkpoint.is_int8() => albert_engine::Precision::Int8,
             None => albert_engine::Precision::F32,
         },

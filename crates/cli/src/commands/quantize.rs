@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use albert_checkpoint::{
-    Architecture, Checkpoint, DType, SaveTensor, find_model, inspect, save_int8,
-};
+use albert_checkpoint::{Architecture, Checkpoint, DType, find_model, save_int8};
 use albert_engine::{Batch, Engine, EngineOptions, Precision, What};
+use albert_kernels::quantize_matrix;
 use albert_tasks::text::{EncodeOptions, Tokenizer, Truncation};
 use albert_tasks::{TaskSettings, tokenizer_of};
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
-use super::{TaskModel, evaluate};
+use super::{TaskModel, evaluate, export};
 use crate::args::QuantizeArgs;
 use crate::output;
 use crate::rows::{Rows, TextRow};
@@ -63,12 +62,7 @@ struct Cosine {
 pub fn run(args: QuantizeArgs) -> Result<()> {
     let checkpoint = Checkpoint::open(&find_model(Some(&args.model))?)?;
     let output = &args.output;
-    if std::fs::read_dir(output).is_ok_and(|mut files| files.next().is_some()) {
-        bail!(
-            "{}: the output folder exists and is not empty; name another",
-            output.display()
-        );
-    }
+    export::must_be_empty(output)?;
     if checkpoint.is_int8() {
         bail!("{}: is in int8 already", checkpoint.dir().display());
     }
@@ -83,7 +77,7 @@ pub fn run(args: QuantizeArgs) -> Result<()> {
 
     let mut report = Report {
         output: output.display().to_string(),
-        bytes_before: bytes(checkpoint.dir())?,
+        bytes_before: bytes(&checkpoint)?,
         bytes: 0,
         rows: 0,
         scores: BTreeMap::new(),
@@ -117,8 +111,17 @@ pub fn run(args: QuantizeArgs) -> Result<()> {
             false => bail!("{refusal}; nothing was written, --force writes it all the same"),
         }
     }
-    write(&checkpoint, &tokenizer, &settings, output)?;
-    report.bytes = bytes(output)?;
+    // What is not a matrix of a layer keeps its digits.
+    let mut dtypes = checkpoint.tensors().map(|view| view.dtype);
+    let first = dtypes.next().unwrap_or(DType::F32);
+    let dtype = match dtypes.all(|dtype| dtype == first) {
+        true => first,
+        false => DType::F32,
+    };
+    export::write(&checkpoint, output, |config, tensors| {
+        save_int8(output, config, tensors, dtype, quantize_matrix, &[])
+    })?;
+    report.bytes = bytes(&Checkpoint::open(output)?)?;
     show(&report, args.json)
 }
 
@@ -130,9 +133,8 @@ fn score(
     settings: &TaskSettings,
 ) -> Result<(usize, BTreeMap<String, Scores>)> {
     let engines = engines.map(Arc::new);
-    let (path, config) = (&args.calibrate, engines[0].config());
-    let (format, data) =
-        evaluate::examples(config, path, args.format, args.split.clone(), &args.columns)?;
+    let path = &args.calibrate;
+    let (format, data) = evaluate::examples(engines[0].config(), path, &args.examples)?;
     let evaluated = |engine: &Arc<Engine>| {
         let model = TaskModel {
             engine: Arc::clone(engine),
@@ -211,42 +213,13 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     }
 }
 
-fn write(
-    checkpoint: &Checkpoint,
-    tokenizer: &Tokenizer,
-    settings: &TaskSettings,
-    output: &Path,
-) -> Result<()> {
-    let values: Vec<_> = checkpoint
-        .tensors()
-        .map(|view| (view.name, view.shape, view.to_f32(), view.dtype))
-        .collect();
-    let tensors: Vec<SaveTensor<'_>> = values
-        .iter()
-        .map(|(name, shape, data, _)| SaveTensor { name, shape, data })
-        .collect();
-    // What is not a matrix of a layer keeps its digits.
-    let first = values.first().map_or(DType::F32, |(.., dtype)| *dtype);
-    let dtype = match values.iter().all(|(.., dtype)| *dtype == first) {
-        true => first,
-        false => DType::F32,
-    };
-    save_int8(output, checkpoint.config(), &tensors, dtype, &[])?;
-    tokenizer.save(output)?;
-    if *settings != TaskSettings::default() {
-        settings.save(output)?;
-    }
-    Ok(())
-}
-
 /// Of a folder's weights, those of its base included.
-fn bytes(dir: &Path) -> Result<u64> {
-    let inspection = inspect(dir)?;
-    let of_base = match &inspection.base {
-        Some(base) => inspect(base)?.bytes,
+fn bytes(checkpoint: &Checkpoint) -> Result<u64> {
+    let of_base = match checkpoint.base_dir() {
+        Some(base) => Checkpoint::open(base)?.bytes(),
         None => 0,
     };
-    Ok(inspection.bytes + of_base)
+    Ok(checkpoint.bytes() + of_base)
 }
 
 fn show(report: &Report, json: bool) -> Result<()> {

@@ -257,10 +257,16 @@ fn every_command_has_help_with_an_example() {
         vec!["evaluate"],
         vec!["models"],
         vec!["doctor"],
-        vec!["tokenizer", "train"],
+        vec!["quantize"],
     ];
     if cfg!(feature = "train") {
-        commands.extend([vec!["pretrain"], vec!["score"], vec!["finetune"]]);
+        let learning = [
+            vec!["tokenizer", "train"],
+            vec!["pretrain"],
+            vec!["score"],
+            vec!["finetune"],
+        ];
+        commands.extend(learning);
     }
     for mut command in commands {
         command.push("--help");

@@ -59,11 +59,8 @@ impl QuantizedMatrix {
                 .zip(weight.par_chunks(PANEL * inputs))
                 .for_each(|(((bytes, scales), sums), weight)| {
                     for (column, weight) in weight.chunks_exact(inputs).enumerate() {
-                        let greatest = weight.iter().fold(0.0_f32, |most, w| most.max(w.abs()));
-                        let scale = greatest / GREATEST;
-                        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-                        for (k, w) in weight.iter().enumerate() {
-                            let value = (w * inverse).round().clamp(-GREATEST, GREATEST) as i8;
+                        let (scale, integers) = quantize(weight);
+                        for (k, value) in integers.enumerate() {
                             bytes[(k / QUAD * PANEL + column) * QUAD + k % QUAD] = value;
                             sums[column] += i32::from(value);
                         }
@@ -171,6 +168,32 @@ impl QuantizedMatrix {
             .dispatch();
         });
     }
+}
+
+/// The integers of a matrix `[outputs, inputs]`, row-major, and each output's scale: what
+/// [`QuantizedMatrix::new`] packs, for [`QuantizedMatrix::from_integers`].
+///
+/// # Panics
+/// If there are not as many weights as outputs times a number of inputs.
+pub fn quantize_matrix(weight: &[f32], outputs: usize) -> (Vec<i8>, Vec<f32>) {
+    let inputs = weight.len().checked_div(outputs).unwrap_or(0);
+    assert_eq!(weight.len(), outputs * inputs, "elements of the weight");
+    let (mut integers, mut scales) = (Vec::with_capacity(weight.len()), vec![0.0; outputs]);
+    for (weight, own) in weight.chunks_exact(inputs.max(1)).zip(&mut scales) {
+        let (scale, values) = quantize(weight);
+        integers.extend(values);
+        *own = scale;
+    }
+    (integers, scales)
+}
+
+/// An output's scale and its integers.
+fn quantize(weight: &[f32]) -> (f32, impl Iterator<Item = i8>) {
+    let greatest = weight.iter().fold(0.0_f32, |most, w| most.max(w.abs()));
+    let scale = greatest / GREATEST;
+    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+    let integer = move |w: &f32| (w * inverse).round().clamp(-GREATEST, GREATEST) as i8;
+    (scale, weight.iter().map(integer))
 }
 
 /// A block of rows times a group of panels.
@@ -294,24 +317,16 @@ mod tests {
     }
 
     #[test]
-    fn a_matrix_of_integers_is_that_of_the_numbers_they_stand_for() {
-        // Steps that f32 holds exactly.
-        let scales: Vec<f32> = (0..33).map(|o| 1.0 / (1 << (o % 5)) as f32).collect();
-        let integers: Vec<i8> = (0..33 * 7).map(|i| ((i * 37) % 255 - 127) as i8).collect();
-        let mut integers = integers;
-        integers
-            .chunks_exact_mut(7)
-            .for_each(|output| output[3] = -127);
-        let weight: Vec<f32> = integers
-            .chunks_exact(7)
-            .zip(&scales)
-            .flat_map(|(output, scale)| output.iter().map(move |v| f32::from(*v) * scale))
-            .collect();
-        let (a, b) = (
-            QuantizedMatrix::from_integers(&integers, &scales),
-            QuantizedMatrix::new(&weight, 33, 7),
-        );
-        assert_eq!((a.bytes, a.sums, a.scales), (b.bytes, b.sums, b.scales));
+    fn integers_that_were_made_before_pack_into_the_same_matrix() {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        for (outputs, inputs) in [(0, 0), (1, 1), (33, 7), (64, 100)] {
+            let weight = random(&mut rng, outputs * inputs);
+            let (integers, scales) = quantize_matrix(&weight, outputs);
+            let a = QuantizedMatrix::from_integers(&integers, &scales);
+            let b = QuantizedMatrix::new(&weight, outputs, inputs);
+            assert_eq!((a.inputs, a.outputs), (b.inputs, b.outputs));
+            assert_eq!((a.bytes, a.sums, a.scales), (b.bytes, b.sums, b.scales));
+        }
     }
 
     #[test]

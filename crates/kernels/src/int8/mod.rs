@@ -16,5 +16,5 @@ mod matrix;
 mod rows;
 
 pub use dot::Dot;
-pub use matrix::QuantizedMatrix;
+pub use matrix::{QuantizedMatrix, quantize_matrix};
 pub use rows::QuantizedRows;

@@ -1,0 +1,60 @@
+//! `albert serve`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use super::Precision;
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  albert serve\n  \
+    albert serve --port 9000 --model reviews=my-reviews --model sentiment\n  \
+    curl -s localhost:8080/v1/classify -H 'Content-Type: application/json' \\\n    \
+    -d '{\"text\": \"A film to remember.\"}'\n\n\
+    SIGTERM ends it once what was accepted is answered, SIGHUP loads the models anew.\n\
+    docs/serve.md has the configuration file, the limits and the routes.")]
+pub struct ServeArgs {
+    /// A model: NAME=DIR, or the name of one that ships. Without it, all that ship
+    #[arg(long, value_name = "NAME[=DIR]")]
+    pub model: Vec<String>,
+    /// Listen here; nobody but this machine can ask unless told
+    #[arg(long, value_name = "ADDRESS", env = "ALBERT_HOST")]
+    pub host: Option<IpAddr>,
+    /// Listen on this port, 8080 unless told; 0 takes a free one
+    #[arg(long, value_name = "PORT", env = "ALBERT_PORT")]
+    pub port: Option<u16>,
+    /// A TOML file with what stands here, and the limits; what is given here counts more
+    #[arg(long, value_name = "FILE", env = "ALBERT_CONFIG")]
+    pub config: Option<PathBuf>,
+    /// Keys of those who may ask, one a line, each with its requests a second if bounded
+    #[arg(long, value_name = "FILE", env = "ALBERT_API_KEY_FILE")]
+    pub api_keys: Option<PathBuf>,
+    /// Let pages of this origin ask; * for any. None unless told
+    #[arg(long, value_name = "ORIGIN")]
+    pub cors_origin: Vec<String>,
+    /// Arithmetic of the layers; without it, as the weights are stored
+    #[arg(long, value_enum)]
+    pub precision: Option<Precision>,
+    /// Threads that compute; without it, all that the process may use
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub threads: Option<u16>,
+    /// Be ready before every model has run once
+    #[arg(long)]
+    pub no_warm_up: bool,
+    /// What is written for every request, to the standard error; never its text
+    #[arg(long, value_enum, env = "ALBERT_LOG")]
+    pub log: Option<LogStyle>,
+}
+
+/// How requests are logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogStyle {
+    /// Lines for people
+    Text,
+    /// A JSON object a line
+    Json,
+    /// Nothing but warnings and errors
+    Off,
+}

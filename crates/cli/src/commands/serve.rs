@@ -1,0 +1,177 @@
+//! `albert serve`.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use albert_checkpoint::{find_model, shipped_models};
+use albert_server::{Keys, Limits, ModelSource, ServeOptions, serve};
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+
+use crate::args::{LogStyle, Precision, ServeArgs};
+use crate::output;
+
+/// Keys, where they are not to lie in a file.
+const KEYS: &str = "ALBERT_API_KEYS";
+
+/// The configuration file.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct File {
+    host: Option<IpAddr>,
+    port: Option<u16>,
+    models: Vec<String>,
+    api_keys: Option<PathBuf>,
+    cors_origins: Vec<String>,
+    precision: Option<Precision>,
+    threads: Option<u16>,
+    warm_up: Option<bool>,
+    log: Option<LogStyle>,
+    limits: Limits,
+}
+
+impl File {
+    fn read(path: Option<&Path>) -> Result<Self> {
+        let Some(path) = path else {
+            return Ok(Self::default());
+        };
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        toml::from_str(&text).with_context(|| path.display().to_string())
+    }
+}
+
+pub fn run(args: ServeArgs) -> Result<()> {
+    let file = File::read(args.config.as_deref())?;
+    start_log(args.log.or(file.log).unwrap_or(LogStyle::Text));
+    let options = options(args, file)?;
+    let open = options.keys.is_empty() && !options.address.ip().is_loopback();
+    if open {
+        output::note(
+            "note: everyone who reaches this machine may ask; --api-keys would change that",
+        );
+    }
+    let drained = serve(options, |address, _| {
+        // Programs that start the server wait for this line.
+        let said = output::line(&format!("listening on http://{address}"));
+        if let Err(error) = said {
+            output::note(&format!("note: {}", output::chain(&error)));
+        }
+    })?;
+    if !drained {
+        bail!("requests were cut off: they took longer than `drain_seconds`");
+    }
+    Ok(())
+}
+
+fn options(args: ServeArgs, file: File) -> Result<ServeOptions> {
+    let mut options = ServeOptions {
+        limits: file.limits,
+        ..ServeOptions::default()
+    };
+    if let Some(host) = args.host.or(file.host) {
+        options.address.set_ip(host);
+    }
+    if let Some(port) = args.port.or(file.port) {
+        options.address.set_port(port);
+    }
+    let named = match args.model.is_empty() {
+        true => file.models,
+        false => args.model,
+    };
+    let precision = args.precision.or(file.precision);
+    options.models = sources(&named, precision)?;
+    options.keys = keys(args.api_keys.or(file.api_keys).as_deref())?;
+    options.cors_origins = match args.cors_origin.is_empty() {
+        true => file.cors_origins,
+        false => args.cors_origin,
+    };
+    options.threads = args.threads.or(file.threads).map(usize::from);
+    options.warm_up = !args.no_warm_up && file.warm_up.unwrap_or(true);
+    Ok(options)
+}
+
+/// The models that are named, or all that ship.
+fn sources(named: &[String], precision: Option<Precision>) -> Result<Vec<ModelSource>> {
+    let precision = precision.map(Into::into);
+    if named.is_empty() {
+        let shipped = shipped_models();
+        if shipped.is_empty() {
+            bail!(
+                "no model found; name one with --model NAME=DIR, or set ALBERT_MODELS to the folder \
+                 that holds those that ship"
+            );
+        }
+        let source = |model: albert_checkpoint::ShippedModel| ModelSource {
+            name: model.name,
+            dir: model.dir,
+            precision,
+        };
+        return Ok(shipped.into_iter().map(source).collect());
+    }
+    let source = |text: &String| {
+        let (name, dir) = match text.split_once('=') {
+            Some((name, dir)) => (name, find_model(Some(&as_path(dir)))?),
+            None => (text.as_str(), find_model(Some(text))?),
+        };
+        if name.trim().is_empty() {
+            bail!("--model {text}: there is no name before the =");
+        }
+        let name = name.to_owned();
+        Ok(ModelSource {
+            name,
+            dir,
+            precision,
+        })
+    };
+    named.iter().map(source).collect()
+}
+
+/// Behind `NAME=` stands a folder, also where a model that ships has its name.
+fn as_path(dir: &str) -> String {
+    match Path::new(dir).is_dir() && !dir.contains(['/', '\\']) {
+        true => format!("./{dir}"),
+        false => dir.to_owned(),
+    }
+}
+
+fn keys(path: Option<&Path>) -> Result<Keys> {
+    if let Some(path) = path {
+        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+        let keys = Keys::parse(&text);
+        let keys = keys.map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))?;
+        if keys.is_empty() {
+            bail!("{}: there is no key in it", path.display());
+        }
+        return Ok(keys);
+    }
+    match std::env::var(KEYS) {
+        Ok(text) => {
+            let keys = Keys::parse(&text.replace(',', "\n"));
+            keys.map_err(|why| anyhow::anyhow!("{KEYS}: {why}"))
+        }
+        Err(_) => Ok(Keys::default()),
+    }
+}
+
+fn start_log(style: LogStyle) {
+    use tracing_subscriber::filter::LevelFilter;
+    let builder = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    // An error means that there is one already, which is as well.
+    let _ = match style {
+        LogStyle::Text => builder
+            .with_max_level(LevelFilter::INFO)
+            .with_ansi(false)
+            .try_init(),
+        LogStyle::Json => builder
+            .json()
+            .flatten_event(true)
+            .with_max_level(LevelFilter::INFO)
+            .try_init(),
+        LogStyle::Off => builder
+            .with_max_level(LevelFilter::WARN)
+            .with_ansi(false)
+            .try_init(),
+    };
+}

@@ -1,0 +1,108 @@
+//! What can be asked, in three dialects: ours, OpenAI's, text-embeddings-inference's.
+
+pub(crate) mod documents;
+pub(crate) mod openai;
+pub(crate) mod operations;
+pub(crate) mod tei;
+pub(crate) mod v1;
+
+use std::sync::Arc;
+
+use albert_tasks::{Asked, Embedding, LongText};
+use serde::Deserialize;
+
+use crate::App;
+use crate::models::{Route, Served};
+use crate::problem::{Problem, Result};
+
+/// What becomes of a text that is longer than the model reads. Without it: classes are told from
+/// its beginning, everything else from windows over all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Truncate {
+    /// It is refused.
+    Error,
+    /// Its beginning is read.
+    End,
+    /// All of it is read, in windows.
+    Windows,
+}
+
+impl From<Truncate> for LongText {
+    fn from(truncate: Truncate) -> Self {
+        match truncate {
+            Truncate::Error => LongText::Refuse,
+            Truncate::End => LongText::Cut,
+            Truncate::Windows => LongText::Windows,
+        }
+    }
+}
+
+impl App {
+    /// The model of a name, or the one that answers on a route.
+    pub(crate) fn model(&self, name: Option<&str>, route: Route) -> Result<Arc<Served>> {
+        Ok(Arc::clone(self.models().get(name, route)?))
+    }
+
+    /// Makes the questions of a request where that may take its time, and answers them. `make` is
+    /// given no row to name: it says which one itself.
+    pub(crate) async fn ask<A: Send + 'static>(
+        self: &Arc<Self>,
+        model: &Arc<Served>,
+        make: impl FnOnce() -> Result<Vec<Asked<A>>> + Send + 'static,
+    ) -> Result<Vec<A>> {
+        let questions = self.aside(make).await??;
+        match Asked::all(questions) {
+            Some(all) => self.batcher.answer(model, all).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// Does work that takes a core for a while beside the threads that answer sockets.
+    async fn aside<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T> {
+        let id = crate::request_id::current();
+        let work = move || crate::request_id::CURRENT.sync_scope(id, work);
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|error| {
+            tracing::error!(%error, "preparing a request failed");
+            Problem::internal("preparing the request failed; the log has more")
+        })
+    }
+
+    /// The vectors of texts.
+    pub(crate) async fn embed(
+        self: &Arc<Self>,
+        model: &Arc<Served>,
+        field: &'static str,
+        texts: Vec<String>,
+        long: Option<LongText>,
+    ) -> Result<Vec<(Embedding, usize)>> {
+        let task = model.embedder();
+        let make = move || {
+            let ask = |(row, text): (usize, String)| {
+                let asked = task.ask(&text, long).map_err(|e| refused(field, row, &e))?;
+                let tokens = asked.tokens();
+                Ok(asked.map(move |embedding| (embedding, tokens)))
+            };
+            texts.into_iter().enumerate().map(ask).collect()
+        };
+        self.ask(model, make).await
+    }
+}
+
+/// A row that its task refuses.
+pub(crate) fn refused(field: &'static str, row: usize, error: &albert_tasks::Error) -> Problem {
+    use albert_tasks::Error::{LongQuestion, NoMask, NoWindows, TooLong};
+    let detail = error.to_string();
+    match error {
+        NoMask { text, .. } => Problem::field(field, format!("no [MASK] to fill in {text:?}")),
+        LongQuestion { .. } => Problem::field("question", detail),
+        NoWindows => Problem::field("truncate", detail),
+        TooLong { .. } => Problem::field(field, detail),
+        _ => Problem::field(field, detail),
+    }
+    .in_row(Some(row))
+}

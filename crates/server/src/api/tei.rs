@@ -1,0 +1,490 @@
+//! The routes of text-embeddings-inference, as its clients speak them.
+
+use std::sync::Arc;
+
+use albert_tasks::text::EncodeOptions;
+use albert_tasks::{Classified, LabelScore, LongText, ProblemType, TextInput, cosine};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::refused;
+use crate::App;
+use crate::body::Sent;
+use crate::models::Route;
+use crate::problem::Problem;
+use crate::texts::{Texts, check_text};
+
+/// A problem with the two fields that text-embeddings-inference's clients read.
+pub(crate) struct TeiProblem(Problem);
+
+impl From<Problem> for TeiProblem {
+    fn from(problem: Problem) -> Self {
+        Self(problem)
+    }
+}
+
+impl IntoResponse for TeiProblem {
+    fn into_response(self) -> Response {
+        let kind = match self.0.status() {
+            StatusCode::TOO_MANY_REQUESTS => "overloaded",
+            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => "validation",
+            status if status.is_server_error() => "backend",
+            _ => "validation",
+        };
+        let mut body = serde_json::to_value(&self.0).unwrap_or_default();
+        body["error"] = json!(self.0.detail());
+        body["error_type"] = json!(kind);
+        let mut response = self.0.into_response();
+        *response.body_mut() = body.to_string().into();
+        response
+            .headers_mut()
+            .remove(axum::http::header::CONTENT_LENGTH);
+        response
+    }
+}
+
+type Answer<T> = Result<Json<T>, TeiProblem>;
+
+/// Texts to turn into vectors.
+#[derive(Deserialize, utoipa::ToSchema)]
+pub(crate) struct EmbedRequest {
+    /// One text or several.
+    inputs: Texts,
+    /// Vectors have length 1; anything but true is refused.
+    normalize: Option<bool>,
+    /// Whether the beginning of a text that is too long will do; such a text is refused unless
+    /// told.
+    #[serde(default)]
+    truncate: bool,
+}
+
+fn long(truncate: bool) -> Option<LongText> {
+    Some(match truncate {
+        true => LongText::Cut,
+        false => LongText::Refuse,
+    })
+}
+
+/// A vector for each text.
+#[utoipa::path(
+    post, path = "/embed", tag = "text-embeddings-inference", request_body = EmbedRequest,
+    responses((status = 200, description = "A vector for each text", body = Vec<Vec<f32>>))
+)]
+pub(crate) async fn embed(
+    State(app): State<Arc<App>>,
+    sent: Result<Sent<EmbedRequest>, Problem>,
+) -> Answer<Vec<Vec<f32>>> {
+    let Sent(request) = sent?;
+    request.inputs.check("inputs", &app.options.limits)?;
+    if request.normalize == Some(false) {
+        let detail = "vectors have length 1 here; others cannot be had";
+        return Err(Problem::field("normalize", detail).into());
+    }
+    let model = app.model(None, Route::Embeddings)?;
+    let long = long(request.truncate);
+    let vectors = app
+        .embed(&model, "inputs", request.inputs.texts, long)
+        .await?;
+    Ok(Json(vectors.into_iter().map(|(e, _)| e.vector).collect()))
+}
+
+/// A text, or a pair as a list of two; or a list of lists, each of a text or of a pair.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(
+    untagged,
+    expecting = "a text, a pair as a list of two texts, or a list of such lists"
+)]
+pub(crate) enum PredictInputs {
+    /// A text.
+    One(String),
+    /// A text alone in a list, or a pair.
+    Pair(Vec<String>),
+    /// Several of these.
+    Many(Vec<Vec<String>>),
+}
+
+/// Texts to classify.
+#[derive(Deserialize, utoipa::ToSchema)]
+pub(crate) struct PredictRequest {
+    inputs: PredictInputs,
+    /// Whether the beginning of a text that is too long will do; such a text is refused unless
+    /// told.
+    #[serde(default)]
+    truncate: bool,
+    /// Logits instead of probabilities: refused if true.
+    #[serde(default)]
+    raw_scores: bool,
+}
+
+/// A class and its probability.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct Prediction {
+    score: f32,
+    label: String,
+}
+
+/// What is said of a text, or of each of several.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Predictions {
+    /// Of one.
+    One(Vec<Prediction>),
+    /// Of several.
+    Many(Vec<Vec<Prediction>>),
+}
+
+/// The classes of texts, likeliest first.
+#[utoipa::path(
+    post, path = "/predict", tag = "text-embeddings-inference", request_body = PredictRequest,
+    responses((status = 200, description = "Classes with probabilities", body = Predictions))
+)]
+pub(crate) async fn predict(
+    State(app): State<Arc<App>>,
+    sent: Result<Sent<PredictRequest>, Problem>,
+) -> Answer<Predictions> {
+    let Sent(request) = sent?;
+    let limits = &app.options.limits;
+    let (inputs, one) = match request.inputs {
+        PredictInputs::One(text) => (vec![vec![text]], true),
+        PredictInputs::Pair(texts) => (vec![texts], true),
+        PredictInputs::Many(many) => (many, false),
+    };
+    if inputs.is_empty() || inputs.len() > limits.rows {
+        let detail = format!(
+            "{} texts; 1 to {} can be asked for",
+            inputs.len(),
+            limits.rows
+        );
+        return Err(Problem::field("inputs", detail).into());
+    }
+    for (row, texts) in inputs.iter().enumerate() {
+        if texts.is_empty() || texts.len() > 2 {
+            let detail = format!("{} texts where one or a pair should stand", texts.len());
+            return Err(Problem::field("inputs", detail).in_row(Some(row)).into());
+        }
+        for text in texts {
+            check_text("inputs", Some(row), text, limits)?;
+        }
+    }
+    if request.raw_scores {
+        let detail = "logits cannot be had here, only probabilities";
+        return Err(Problem::field("raw_scores", detail).into());
+    }
+    let model = app.model(None, Route::Classify)?;
+    let task = model.classifier()?;
+    let regression = task.problem() == ProblemType::Regression;
+    let long = long(request.truncate);
+    let make = move || {
+        let ask = |(row, texts): (usize, &Vec<String>)| {
+            let input = TextInput {
+                text: &texts[0],
+                pair: texts.get(1).map(String::as_str),
+            };
+            let asked = task.ask(input, long);
+            asked.map_err(|error| refused("inputs", row, &error))
+        };
+        inputs.iter().enumerate().map(ask).collect()
+    };
+    let said = app.ask(&model, make).await?;
+    let mut all = said.into_iter().map(|said| predictions(said, regression));
+    Ok(Json(match one {
+        true => Predictions::One(all.next().unwrap_or_default()),
+        false => Predictions::Many(all.collect()),
+    }))
+}
+
+fn predictions(said: Classified, regression: bool) -> Vec<Prediction> {
+    if let (true, Some(score)) = (regression, said.score) {
+        let label = "score".to_owned();
+        return vec![Prediction { score, label }];
+    }
+    let prediction = |LabelScore { label, probability }| Prediction {
+        score: probability,
+        label,
+    };
+    said.labels.into_iter().map(prediction).collect()
+}
+
+/// A query, and texts to put in order by how alike they are to it.
+#[derive(Deserialize, utoipa::ToSchema)]
+pub(crate) struct RerankRequest {
+    query: String,
+    texts: Vec<String>,
+    /// Whether the texts come back with their scores.
+    #[serde(default)]
+    return_text: bool,
+    /// Scores are cosines either way.
+    #[serde(default)]
+    #[allow(dead_code)]
+    raw_scores: bool,
+    /// Whether the beginning of a text that is too long will do; such a text is refused unless
+    /// told.
+    #[serde(default)]
+    truncate: bool,
+}
+
+/// A text's place in the order.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct Rank {
+    /// Which of the texts.
+    index: usize,
+    /// The text, if it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// The cosine with the query.
+    score: f32,
+}
+
+/// Texts in the order of how alike they are to a query.
+#[utoipa::path(
+    post, path = "/rerank", tag = "text-embeddings-inference", request_body = RerankRequest,
+    responses((status = 200, description = "The most alike first", body = Vec<Rank>))
+)]
+pub(crate) async fn rerank(
+    State(app): State<Arc<App>>,
+    sent: Result<Sent<RerankRequest>, Problem>,
+) -> Answer<Vec<Rank>> {
+    let Sent(request) = sent?;
+    let limits = &app.options.limits;
+    check_text("query", None, &request.query, limits)?;
+    let given = Texts {
+        texts: request.texts,
+        list: true,
+    };
+    given.check("texts", limits)?;
+    let model = app.model(None, Route::Rerank)?;
+    let texts = given.texts;
+    let scores = app
+        .alike(
+            &model,
+            request.query,
+            texts.clone(),
+            "query",
+            "texts",
+            request.truncate,
+        )
+        .await?;
+    let mut ranks: Vec<Rank> = scores
+        .into_iter()
+        .zip(texts)
+        .enumerate()
+        .map(|(index, (score, text))| Rank {
+            index,
+            text: request.return_text.then_some(text),
+            score,
+        })
+        .collect();
+    ranks.sort_by(|a, b| b.score.total_cmp(&a.score));
+    Ok(Json(ranks))
+}
+
+/// A sentence, and sentences to compare it with.
+#[derive(Deserialize, utoipa::ToSchema)]
+pub(crate) struct TeiSimilarityRequest {
+    inputs: Compared,
+    parameters: Option<SimilarityParameters>,
+}
+
+/// What is compared with what.
+#[derive(Deserialize, utoipa::ToSchema)]
+pub(crate) struct Compared {
+    source_sentence: String,
+    sentences: Vec<String>,
+}
+
+/// How texts are compared.
+#[derive(Deserialize, utoipa::ToSchema)]
+pub(crate) struct SimilarityParameters {
+    /// Whether the beginning of a text that is too long will do; such a text is refused unless
+    /// told.
+    #[serde(default)]
+    truncate: bool,
+}
+
+/// How alike sentences are to one.
+#[utoipa::path(
+    post, path = "/similarity", tag = "text-embeddings-inference",
+    request_body = TeiSimilarityRequest,
+    responses((status = 200, description = "A cosine for each sentence", body = Vec<f32>))
+)]
+pub(crate) async fn similarity(
+    State(app): State<Arc<App>>,
+    sent: Result<Sent<TeiSimilarityRequest>, Problem>,
+) -> Answer<Vec<f32>> {
+    let Sent(request) = sent?;
+    let limits = &app.options.limits;
+    let Compared {
+        source_sentence,
+        sentences,
+    } = request.inputs;
+    check_text("inputs.source_sentence", None, &source_sentence, limits)?;
+    let given = Texts {
+        texts: sentences,
+        list: true,
+    };
+    given.check("inputs.sentences", limits)?;
+    let model = app.model(None, Route::Similarity)?;
+    let truncate = request.parameters.is_some_and(|p| p.truncate);
+    let (one, many) = ("inputs.source_sentence", "inputs.sentences");
+    let scores = app
+        .alike(&model, source_sentence, given.texts, one, many, truncate)
+        .await?;
+    Ok(Json(scores))
+}
+
+impl App {
+    /// The cosines of texts with one; `one` and `many` are their fields.
+    async fn alike(
+        self: &Arc<Self>,
+        model: &Arc<crate::models::Served>,
+        first: String,
+        texts: Vec<String>,
+        one: &'static str,
+        many: &'static str,
+        truncate: bool,
+    ) -> Result<Vec<f32>, Problem> {
+        let mut all = texts;
+        let count = all.len();
+        all.push(first);
+        let vectors = self.embed(model, many, all, long(truncate)).await;
+        let mut vectors = vectors.map_err(|problem| problem.moved(count, one))?;
+        let Some((first, _)) = vectors.pop() else {
+            return Ok(Vec::new());
+        };
+        let score = |(e, _): &(albert_tasks::Embedding, usize)| cosine(&first.vector, &e.vector);
+        Ok(vectors.iter().map(score).collect())
+    }
+}
+
+/// Texts to cut into pieces.
+#[derive(Deserialize, utoipa::ToSchema)]
+pub(crate) struct TeiTokenizeRequest {
+    /// One text or several.
+    inputs: Texts,
+    /// Whether `[CLS]` and `[SEP]` are added.
+    #[serde(default = "yes")]
+    add_special_tokens: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A piece of a text.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct TeiToken {
+    id: u32,
+    text: String,
+    special: bool,
+    /// Its first character; none of a piece that was added.
+    start: Option<usize>,
+    /// The character behind its last; none of a piece that was added.
+    stop: Option<usize>,
+}
+
+/// The pieces of texts.
+#[utoipa::path(
+    post, path = "/tokenize", tag = "text-embeddings-inference",
+    request_body = TeiTokenizeRequest,
+    responses((status = 200, description = "The pieces of each text", body = Vec<Vec<TeiToken>>))
+)]
+pub(crate) async fn tokenize(
+    State(app): State<Arc<App>>,
+    sent: Result<Sent<TeiTokenizeRequest>, Problem>,
+) -> Answer<Vec<Vec<TeiToken>>> {
+    let Sent(request) = sent?;
+    request.inputs.check("inputs", &app.options.limits)?;
+    let model = app.model(None, Route::Embeddings)?;
+    let make = move || {
+        let cut = |(row, text): (usize, &String)| {
+            let options = EncodeOptions::default();
+            let encoding = model.model.tokenizer.encode(text, &options);
+            let encoding = encoding.map_err(|error| refused("inputs", row, &error.into()))?;
+            let pieces = encoding.pieces();
+            let token = |at: usize| {
+                let special = encoding.special[at];
+                TeiToken {
+                    id: encoding.ids[at],
+                    text: pieces[at].to_owned(),
+                    special,
+                    start: (!special).then_some(encoding.offsets[at].0),
+                    stop: (!special).then_some(encoding.offsets[at].1),
+                }
+            };
+            let wanted = |at: &usize| request.add_special_tokens || !encoding.special[*at];
+            Ok((0..encoding.len()).filter(wanted).map(token).collect())
+        };
+        let texts = request.inputs.texts.iter().enumerate();
+        texts.map(cut).collect::<Result<_, Problem>>()
+    };
+    Ok(Json(app.aside(make).await??))
+}
+
+/// The model of `/embed`, and the server's bounds.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct Info {
+    model_id: String,
+    model_sha: Option<String>,
+    model_dtype: &'static str,
+    model_type: ModelType,
+    max_concurrent_requests: usize,
+    max_input_length: usize,
+    max_batch_tokens: usize,
+    max_batch_requests: Option<usize>,
+    max_client_batch_size: usize,
+    auto_truncate: bool,
+    tokenization_workers: usize,
+    version: &'static str,
+    sha: Option<&'static str>,
+    docker_label: Option<&'static str>,
+}
+
+/// What kind of model it is.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct ModelType {
+    embedding: EmbeddingModel,
+}
+
+/// How vectors are made.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct EmbeddingModel {
+    pooling: String,
+}
+
+/// What answers at `/embed`.
+#[utoipa::path(
+    get, path = "/info", tag = "text-embeddings-inference",
+    responses((status = 200, description = "The model and the server's bounds", body = Info))
+)]
+pub(crate) async fn info(State(app): State<Arc<App>>) -> Answer<Info> {
+    let model = app.model(None, Route::Embeddings)?;
+    let limits = &app.options.limits;
+    let pooling = model.model.settings.pooling.unwrap_or_default();
+    Ok(Json(Info {
+        model_id: model.name.clone(),
+        model_sha: None,
+        model_dtype: match model.model.engine.precision().name() {
+            "f32" => "float32",
+            other => other,
+        },
+        model_type: ModelType {
+            embedding: EmbeddingModel {
+                pooling: format!("{pooling:?}").to_lowercase(),
+            },
+        },
+        max_concurrent_requests: limits.requests,
+        max_input_length: model.model.engine.config().max_position_embeddings,
+        max_batch_tokens: limits.batch_tokens,
+        max_batch_requests: None,
+        max_client_batch_size: limits.rows,
+        auto_truncate: false,
+        tokenization_workers: app.workers,
+        version: env!("CARGO_PKG_VERSION"),
+        sha: None,
+        docker_label: None,
+    }))
+}

@@ -1,0 +1,504 @@
+//! Our own routes: a task each.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use albert_tasks::text::{EncodeOptions, Encoding};
+use albert_tasks::{
+    AnswerOptions, Answered, Classified, Filled, LongText, Tagged, TextInput, ZeroShotAnswer,
+    cosine,
+};
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+
+use super::{Truncate, refused};
+use crate::App;
+use crate::body::Sent;
+use crate::models::{ModelList, Route};
+use crate::problem::{Problem, Result};
+use crate::texts::{Texts, check_text};
+
+/// The most candidates or answers that may be asked for.
+const MOST_TOP: usize = 100;
+
+type Answer<T> = Result<Json<Reply<T>>>;
+
+/// An answer to a request.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct Reply<T> {
+    /// The model that answered.
+    model: String,
+    /// From the body's arrival to the answer, waiting included.
+    latency_ms: f64,
+    /// What it says.
+    results: T,
+}
+
+fn reply<T>(model: &str, began: Instant, results: T) -> Json<Reply<T>> {
+    Json(Reply {
+        model: model.to_owned(),
+        latency_ms: (began.elapsed().as_secs_f64() * 1e6).round() / 1e3,
+        results,
+    })
+}
+
+fn top(top: Option<usize>, otherwise: usize) -> Result<usize> {
+    match top.unwrap_or(otherwise) {
+        0 => Err(Problem::field("top", "must be at least 1")),
+        top if top > MOST_TOP => {
+            let detail = format!("{top}; at most {MOST_TOP} can be asked for");
+            Err(Problem::field("top", detail))
+        }
+        top => Ok(top),
+    }
+}
+
+/// Texts with `[MASK]` where a piece is missing.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FillMaskRequest {
+    /// One text or several, each with at least one `[MASK]`.
+    text: Texts,
+    /// Whose answer is wanted; by default `mini`'s.
+    model: Option<String>,
+    /// Candidates for each mask; 5 unless told.
+    #[schema(minimum = 1, maximum = 100)]
+    top: Option<usize>,
+    truncate: Option<Truncate>,
+}
+
+/// The likeliest pieces for every `[MASK]`.
+#[utoipa::path(
+    post, path = "/v1/fill-mask", tag = "tasks", request_body = FillMaskRequest,
+    responses((status = 200, description = "A row for each text", body = Reply<Vec<Filled>>))
+)]
+pub(crate) async fn fill_mask(
+    State(app): State<Arc<App>>,
+    Sent(request): Sent<FillMaskRequest>,
+) -> Answer<Vec<Filled>> {
+    let began = Instant::now();
+    request.text.check("text", &app.options.limits)?;
+    let top = top(request.top, 5)?;
+    let model = app.model(request.model.as_deref(), Route::FillMask)?;
+    let task = model.fill_mask()?;
+    let long = request.truncate.map(LongText::from);
+    let texts = request.text.texts;
+    let make = move || {
+        let ask = |(row, text): (usize, &String)| {
+            let asked = task.ask(text, top, long);
+            asked.map_err(|error| refused("text", row, &error))
+        };
+        texts.iter().enumerate().map(ask).collect()
+    };
+    let results = app.ask(&model, make).await?;
+    let windowed = results.iter().filter(|filled| filled.windowed).count();
+    if long == Some(LongText::Cut) {
+        app.metrics.truncated.inc_by(windowed as u64);
+    }
+    Ok(reply(&model.name, began, results))
+}
+
+/// Texts to classify, or pairs of texts.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ClassifyRequest {
+    /// One text or several.
+    text: Texts,
+    /// The second text of each pair; as many as there are texts.
+    text_pair: Option<Texts>,
+    /// Whose answer is wanted; by default `sentiment`'s.
+    model: Option<String>,
+    /// Classes to name; all unless told.
+    #[schema(minimum = 1, maximum = 100)]
+    top: Option<usize>,
+    truncate: Option<Truncate>,
+}
+
+/// The classes of texts, or of pairs of texts, or a number for each.
+#[utoipa::path(
+    post, path = "/v1/classify", tag = "tasks", request_body = ClassifyRequest,
+    responses((status = 200, description = "A row for each text", body = Reply<Vec<Classified>>))
+)]
+pub(crate) async fn classify(
+    State(app): State<Arc<App>>,
+    Sent(request): Sent<ClassifyRequest>,
+) -> Answer<Vec<Classified>> {
+    let began = Instant::now();
+    let limits = &app.options.limits;
+    request.text.check("text", limits)?;
+    check_pairs(&request.text, request.text_pair.as_ref(), limits)?;
+    let top = request.top.map(|some| top(Some(some), 1)).transpose()?;
+    let model = app.model(request.model.as_deref(), Route::Classify)?;
+    let task = model.classifier()?;
+    let long = request.truncate.map(LongText::from);
+    let (texts, pairs) = (request.text.texts, request.text_pair);
+    let make = move || {
+        let ask = |(row, text): (usize, &String)| {
+            let pair = pairs.as_ref().map(|pairs| pairs.texts[row].as_str());
+            let asked = task.ask(TextInput { text, pair }, long);
+            asked.map_err(|error| refused("text", row, &error))
+        };
+        texts.iter().enumerate().map(ask).collect()
+    };
+    let mut results = app.ask(&model, make).await?;
+    let truncated = results.iter().filter(|said| said.truncated > 0).count();
+    app.metrics.truncated.inc_by(truncated as u64);
+    if let Some(top) = top {
+        results
+            .iter_mut()
+            .for_each(|said| said.labels.truncate(top));
+    }
+    Ok(reply(&model.name, began, results))
+}
+
+fn check_pairs(texts: &Texts, pairs: Option<&Texts>, limits: &crate::config::Limits) -> Result<()> {
+    let Some(pairs) = pairs else {
+        return Ok(());
+    };
+    pairs.check("text_pair", limits)?;
+    if pairs.texts.len() != texts.texts.len() {
+        let detail = format!(
+            "{} second texts for {} texts",
+            pairs.texts.len(),
+            texts.texts.len()
+        );
+        return Err(Problem::field("text_pair", detail));
+    }
+    Ok(())
+}
+
+/// Texts, and classes that nobody trained for.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ZeroShotRequest {
+    /// One text or several.
+    text: Texts,
+    /// The classes.
+    #[schema(min_items = 1)]
+    labels: Vec<String>,
+    /// What a text is said to be, with `{}` for the class: `This text is about {}.` unless told.
+    hypothesis: Option<String>,
+    /// Whether a text may belong to any number of the classes.
+    #[serde(default)]
+    multi_label: bool,
+    /// Whose answer is wanted; by default `nli`'s.
+    model: Option<String>,
+    truncate: Option<Truncate>,
+}
+
+/// How well classes that nobody trained for fit texts.
+#[utoipa::path(
+    post, path = "/v1/zero-shot", tag = "tasks", request_body = ZeroShotRequest,
+    responses((status = 200, description = "A row for each text", body = Reply<Vec<ZeroShotAnswer>>))
+)]
+pub(crate) async fn zero_shot(
+    State(app): State<Arc<App>>,
+    Sent(request): Sent<ZeroShotRequest>,
+) -> Answer<Vec<ZeroShotAnswer>> {
+    let began = Instant::now();
+    let limits = &app.options.limits;
+    request.text.check("text", limits)?;
+    if request.labels.is_empty() {
+        return Err(Problem::field("labels", "an empty list: there is no class"));
+    }
+    if request.labels.len() > limits.labels {
+        let detail = format!(
+            "{} classes; a request may have {}",
+            request.labels.len(),
+            limits.labels
+        );
+        return Err(Problem::field("labels", detail));
+    }
+    for (row, label) in request.labels.iter().enumerate() {
+        check_text("labels", Some(row), label, limits)?;
+    }
+    if request.text.texts.len() * request.labels.len() > limits.rows {
+        let detail = format!(
+            "{} texts with {} classes each are more than {} rows",
+            request.text.texts.len(),
+            request.labels.len(),
+            limits.rows
+        );
+        return Err(Problem::field("text", detail));
+    }
+    let model = app.model(request.model.as_deref(), Route::ZeroShot)?;
+    let task = model.zero_shot(request.hypothesis.as_deref())?;
+    let long = request.truncate.map(LongText::from);
+    let (texts, labels) = (request.text.texts, request.labels);
+    let multi_label = request.multi_label;
+    let make = move || {
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        let ask = |(row, text): (usize, &String)| {
+            let asked = task.ask(text, &labels, multi_label, long);
+            asked.map_err(|error| refused("text", row, &error))
+        };
+        texts.iter().enumerate().map(ask).collect()
+    };
+    let results = app.ask(&model, make).await?;
+    Ok(reply(&model.name, began, results))
+}
+
+/// Questions and the texts that may answer them.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AnswerRequest {
+    /// One question or several.
+    question: Texts,
+    /// The text that answers it: one for all questions, or one for each.
+    context: Texts,
+    /// Whose answer is wanted; by default `qa`'s.
+    model: Option<String>,
+    /// Answers to each question; 1 unless told.
+    #[schema(minimum = 1, maximum = 100)]
+    top: Option<usize>,
+    truncate: Option<Truncate>,
+}
+
+/// The parts of texts that answer questions.
+#[utoipa::path(
+    post, path = "/v1/answer", tag = "tasks", request_body = AnswerRequest,
+    responses((status = 200, description = "A row for each question", body = Reply<Vec<Answered>>))
+)]
+pub(crate) async fn answer(
+    State(app): State<Arc<App>>,
+    Sent(request): Sent<AnswerRequest>,
+) -> Answer<Vec<Answered>> {
+    let began = Instant::now();
+    let limits = &app.options.limits;
+    request.question.check("question", limits)?;
+    request.context.check("context", limits)?;
+    let (questions, contexts) = (request.question.texts, request.context.texts);
+    if contexts.len() != 1 && contexts.len() != questions.len() {
+        let detail = format!("{} texts for {} questions", contexts.len(), questions.len());
+        return Err(Problem::field("context", detail));
+    }
+    let options = AnswerOptions {
+        top: top(request.top, 1)?,
+        ..AnswerOptions::default()
+    };
+    let model = app.model(request.model.as_deref(), Route::Answer)?;
+    let task = model.answerer()?;
+    let long = request.truncate.map(LongText::from);
+    let make = move || {
+        let ask = |(row, question): (usize, &String)| {
+            let context = contexts.get(row).unwrap_or(&contexts[0]);
+            let asked = task.ask(question, context, &options, long);
+            asked.map_err(|error| refused("context", row, &error))
+        };
+        questions.iter().enumerate().map(ask).collect()
+    };
+    let results = app.ask(&model, make).await?;
+    Ok(reply(&model.name, began, results))
+}
+
+/// Texts whose words are tagged.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TagRequest {
+    /// One text or several.
+    text: Texts,
+    /// Whose answer is wanted; by default `slots`'s.
+    model: Option<String>,
+    truncate: Option<Truncate>,
+}
+
+/// The words that matter in texts.
+#[utoipa::path(
+    post, path = "/v1/tag", tag = "tasks", request_body = TagRequest,
+    responses((status = 200, description = "A row for each text", body = Reply<Vec<Tagged>>))
+)]
+pub(crate) async fn tag(
+    State(app): State<Arc<App>>,
+    Sent(request): Sent<TagRequest>,
+) -> Answer<Vec<Tagged>> {
+    let began = Instant::now();
+    request.text.check("text", &app.options.limits)?;
+    let model = app.model(request.model.as_deref(), Route::Tag)?;
+    let task = model.tagger()?;
+    let long = request.truncate.map(LongText::from);
+    let texts = request.text.texts;
+    let make = move || {
+        let ask = |(row, text): (usize, &String)| {
+            let asked = task.ask(text, long);
+            asked.map_err(|error| refused("text", row, &error))
+        };
+        texts.iter().enumerate().map(ask).collect()
+    };
+    let results = app.ask(&model, make).await?;
+    Ok(reply(&model.name, began, results))
+}
+
+/// Texts to compare.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SimilarityRequest {
+    /// Texts that are compared each with each, or with `text_pair` each with its partner.
+    text: Texts,
+    /// The partners; as many as there are texts.
+    text_pair: Option<Texts>,
+    /// Whose answer is wanted; by default `sentences`'s.
+    model: Option<String>,
+    truncate: Option<Truncate>,
+}
+
+/// How alike two texts are.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct PairSimilarity {
+    /// The cosine of their vectors.
+    similarity: f32,
+}
+
+/// Cosines: of all texts with all, or of pairs.
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Similarities {
+    /// A row for each text, a number for each text.
+    Matrix(Vec<Vec<f32>>),
+    /// A row for each pair.
+    Pairs(Vec<PairSimilarity>),
+}
+
+/// How alike texts are.
+#[utoipa::path(
+    post, path = "/v1/similarity", tag = "tasks", request_body = SimilarityRequest,
+    responses((
+        status = 200, body = Reply<Similarities>,
+        description = "Without `text_pair` a square of cosines, else a row for each pair"
+    ))
+)]
+pub(crate) async fn similarity(
+    State(app): State<Arc<App>>,
+    Sent(request): Sent<SimilarityRequest>,
+) -> Answer<Similarities> {
+    let began = Instant::now();
+    let limits = &app.options.limits;
+    request.text.check("text", limits)?;
+    check_pairs(&request.text, request.text_pair.as_ref(), limits)?;
+    let model = app.model(request.model.as_deref(), Route::Similarity)?;
+    let long = request.truncate.map(LongText::from);
+    let count = request.text.texts.len();
+    let mut texts = request.text.texts;
+    let pairs = request.text_pair;
+    if pairs.is_none() && count * count > limits.rows * 64 {
+        let detail = format!("{count} texts are too many to compare each with each");
+        return Err(Problem::field("text", detail));
+    }
+    let paired = pairs.is_some();
+    texts.extend(pairs.into_iter().flat_map(|pairs| pairs.texts));
+    let vectors = app
+        .embed(&model, "text", texts, long)
+        .await
+        .map_err(|problem| {
+            // What stands behind the texts are their partners.
+            problem.moved(count, "text_pair")
+        })?;
+    let (left, right) = vectors.split_at(count);
+    let of = |a: &(albert_tasks::Embedding, usize), b: &(albert_tasks::Embedding, usize)| {
+        cosine(&a.0.vector, &b.0.vector)
+    };
+    let results = match paired {
+        true => {
+            let both = left.iter().zip(right);
+            let pair = |(a, b)| PairSimilarity {
+                similarity: of(a, b),
+            };
+            Similarities::Pairs(both.map(pair).collect())
+        }
+        false => {
+            let row = |a| left.iter().map(|b| of(a, b)).collect();
+            Similarities::Matrix(left.iter().map(row).collect())
+        }
+    };
+    Ok(reply(&model.name, began, results))
+}
+
+/// Texts to cut into pieces.
+#[derive(Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenizeRequest {
+    /// One text or several.
+    text: Texts,
+    /// The second text of each pair; as many as there are texts.
+    text_pair: Option<Texts>,
+    /// Whose pieces are wanted; by default `mini`'s.
+    model: Option<String>,
+}
+
+/// A piece of a text.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct Token {
+    /// Its number in the vocabulary.
+    id: u32,
+    /// What it says; `▁` begins a word.
+    piece: String,
+    /// Its first character in its text (Unicode scalar values).
+    start: usize,
+    /// The character behind its last; `start` for pieces that were added.
+    end: usize,
+    /// Whether it was added.
+    special: bool,
+}
+
+/// A text in pieces.
+#[derive(Serialize, utoipa::ToSchema)]
+pub(crate) struct Tokens {
+    /// In order.
+    tokens: Vec<Token>,
+}
+
+fn tokens(encoding: &Encoding) -> Tokens {
+    let pieces = encoding.pieces();
+    let token = |at: usize| Token {
+        id: encoding.ids[at],
+        piece: pieces[at].to_owned(),
+        start: encoding.offsets[at].0,
+        end: encoding.offsets[at].1,
+        special: encoding.special[at],
+    };
+    Tokens {
+        tokens: (0..encoding.len()).map(token).collect(),
+    }
+}
+
+/// How a model cuts texts into pieces.
+#[utoipa::path(
+    post, path = "/v1/tokenize", tag = "tasks", request_body = TokenizeRequest,
+    responses((status = 200, description = "A row for each text", body = Reply<Vec<Tokens>>))
+)]
+pub(crate) async fn tokenize(
+    State(app): State<Arc<App>>,
+    Sent(request): Sent<TokenizeRequest>,
+) -> Answer<Vec<Tokens>> {
+    let began = Instant::now();
+    let limits = &app.options.limits;
+    request.text.check("text", limits)?;
+    check_pairs(&request.text, request.text_pair.as_ref(), limits)?;
+    let model = app.model(request.model.as_deref(), Route::Tokenize)?;
+    let own = Arc::clone(&model);
+    let (texts, pairs) = (request.text.texts, request.text_pair);
+    let make = move || {
+        let options = EncodeOptions::default();
+        let tokenizer = &own.model.tokenizer;
+        let cut = |(row, text): (usize, &String)| {
+            let encoding = match &pairs {
+                None => tokenizer.encode(text, &options),
+                Some(pairs) => tokenizer.encode_pair(text, &pairs.texts[row], &options),
+            };
+            let encoding = encoding.map_err(|error| refused("text", row, &error.into()))?;
+            Ok(tokens(&encoding))
+        };
+        texts.iter().enumerate().map(cut).collect::<Result<_>>()
+    };
+    let results = app.aside(make).await??;
+    Ok(reply(&model.name, began, results))
+}
+
+/// The models that are served, what they answer, and how to get those that are missing.
+#[utoipa::path(
+    get, path = "/v1/models", tag = "tasks",
+    responses((status = 200, description = "The models", body = ModelList))
+)]
+pub(crate) async fn models(State(app): State<Arc<App>>) -> Json<ModelList> {
+    Json(app.models().list())
+}

@@ -1,0 +1,317 @@
+//! What all requests share, and what happens around each.
+
+use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::Error;
+use crate::api::{documents, openai, operations, tei, v1};
+use crate::batcher::{Batcher, said};
+use crate::config::ServeOptions;
+use crate::metrics::{Metrics, OfRoute, Outcome};
+use crate::models::Models;
+use crate::page::page_file;
+use crate::problem::{Problem, Result};
+use crate::request_id;
+
+/// What all requests share.
+pub(crate) struct App {
+    pub(crate) options: ServeOptions,
+    models: RwLock<Arc<Models>>,
+    pub(crate) batcher: Batcher,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) started: Instant,
+    /// Threads that prepare requests.
+    pub(crate) workers: usize,
+    requests: Arc<Semaphore>,
+    draining: AtomicBool,
+}
+
+impl App {
+    pub(crate) fn new(
+        options: ServeOptions,
+        workers: usize,
+    ) -> std::result::Result<Arc<Self>, Error> {
+        if let Some(name) = options.limits.zero() {
+            return Err(Error::Zero(name));
+        }
+        let models = Models::load(&options.models, options.threads)?;
+        let metrics = Arc::new(Metrics::new());
+        let batcher = Batcher::start(&options.limits, Arc::clone(&metrics))?;
+        if options.warm_up {
+            for model in models.all() {
+                model.warm_up().map_err(|error| Error::Model {
+                    name: model.name.clone(),
+                    error,
+                })?;
+            }
+        }
+        Ok(Arc::new(Self {
+            requests: Arc::new(Semaphore::new(options.limits.requests)),
+            models: RwLock::new(Arc::new(models)),
+            batcher,
+            metrics,
+            started: Instant::now(),
+            workers,
+            draining: AtomicBool::new(false),
+            options,
+        }))
+    }
+
+    /// The models as they are now. A request keeps those that it began with.
+    pub(crate) fn models(&self) -> Arc<Models> {
+        Arc::clone(&self.models.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Loads all models anew; where one cannot be loaded, those of before go on.
+    pub(crate) fn reload(&self) -> std::result::Result<(), Error> {
+        let models = Models::load(&self.options.models, self.options.threads)?;
+        *self.models.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(models);
+        self.metrics.reloads.inc();
+        Ok(())
+    }
+
+    /// From now on nothing new is begun.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::SeqCst)
+    }
+
+    /// All routes.
+    pub(crate) fn router(self: &Arc<Self>) -> std::result::Result<Router, Error> {
+        let app = Arc::clone(self);
+        let tasks = Router::new()
+            .route("/v1/fill-mask", post(v1::fill_mask))
+            .route("/v1/classify", post(v1::classify))
+            .route("/v1/zero-shot", post(v1::zero_shot))
+            .route("/v1/answer", post(v1::answer))
+            .route("/v1/tag", post(v1::tag))
+            .route("/v1/similarity", post(v1::similarity))
+            .route("/v1/tokenize", post(v1::tokenize))
+            .route("/v1/embeddings", post(openai::embeddings))
+            .route("/embed", post(tei::embed))
+            .route("/predict", post(tei::predict))
+            .route("/rerank", post(tei::rerank))
+            .route("/similarity", post(tei::similarity))
+            .route("/tokenize", post(tei::tokenize))
+            .route_layer(from_fn_with_state(Arc::clone(&app), admit));
+        let lists = Router::new()
+            .route("/v1/models", get(v1::models))
+            .route("/info", get(tei::info))
+            .route_layer(from_fn_with_state(Arc::clone(&app), let_in));
+        let open = Router::new()
+            .route("/health", get(operations::health))
+            .route("/ready", get(operations::ready))
+            .route("/metrics", get(operations::metrics))
+            .route("/openapi.json", get(documents::openapi));
+        let router = tasks
+            .merge(lists)
+            .merge(open)
+            .fallback(page)
+            .method_not_allowed_fallback(wrong_method)
+            .with_state(Arc::clone(&app))
+            .layer(CatchPanicLayer::custom(panicked));
+        let router = match cors(&self.options.cors_origins)? {
+            Some(cors) => router.layer(cors),
+            None => router,
+        };
+        Ok(router.layer(from_fn_with_state(app, around)))
+    }
+}
+
+/// Headers for pages of other origins, where there are such.
+fn cors(origins: &[String]) -> std::result::Result<Option<CorsLayer>, Error> {
+    if origins.is_empty() {
+        return Ok(None);
+    }
+    let allowed = match origins.iter().any(|origin| origin == "*") {
+        true => AllowOrigin::any(),
+        false => {
+            let parse = |origin: &String| {
+                let wrong = || Error::Origin(origin.clone());
+                let plain = origin.starts_with("http://") || origin.starts_with("https://");
+                let plain = plain && !origin.ends_with('/');
+                let value = HeaderValue::from_str(origin).map_err(|_| wrong())?;
+                plain.then_some(value).ok_or_else(wrong)
+            };
+            AllowOrigin::list(
+                origins
+                    .iter()
+                    .map(parse)
+                    .collect::<std::result::Result<Vec<_>, Error>>()?,
+            )
+        }
+    };
+    let id = HeaderName::from_static(request_id::HEADER);
+    Ok(Some(
+        CorsLayer::new()
+            .allow_origin(allowed)
+            .allow_methods([Method::GET, Method::POST])
+            .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, id.clone()])
+            .expose_headers([id, header::RETRY_AFTER])
+            .max_age(Duration::from_secs(3600)),
+    ))
+}
+
+/// Around everything: an id, a line in the log, numbers.
+async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let id = request_id::of(request.headers());
+    let method = request.method().clone();
+    // Routes are few; paths that callers make up are not.
+    let matched = request.extensions().get::<MatchedPath>();
+    let route = matched.map_or("other", |path| known(path.as_str()));
+    app.metrics.in_flight.inc();
+    let _count = Counted(&app);
+    let answer = next.run(request);
+    let mut response = request_id::CURRENT.scope(id.clone(), answer).await;
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        let name = HeaderName::from_static(request_id::HEADER);
+        response.headers_mut().insert(name, value);
+    }
+    let status = response.status().as_u16();
+    let seconds = began.elapsed().as_secs_f64();
+    let outcome = Outcome { route, status };
+    app.metrics.requests.get_or_create(&outcome).inc();
+    let of_route = OfRoute { route };
+    app.metrics
+        .seconds
+        .get_or_create(&of_route)
+        .observe(seconds);
+    if status == 429 {
+        app.metrics.rejected.get_or_create(&of_route).inc();
+    }
+    let ms = (seconds * 1e6).round() / 1e3;
+    match status {
+        500.. => tracing::error!(id, %method, route, status, ms, "request"),
+        _ => tracing::info!(id, %method, route, status, ms, "request"),
+    }
+    response
+}
+
+/// Takes a request off the count, however it ends.
+struct Counted<'a>(&'a App);
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.metrics.in_flight.dec();
+    }
+}
+
+/// The route's own text, which lives as long as the program.
+fn known(path: &str) -> &'static str {
+    const ROUTES: [&str; 19] = [
+        "/v1/fill-mask",
+        "/v1/classify",
+        "/v1/zero-shot",
+        "/v1/answer",
+        "/v1/tag",
+        "/v1/similarity",
+        "/v1/tokenize",
+        "/v1/embeddings",
+        "/v1/models",
+        "/embed",
+        "/predict",
+        "/rerank",
+        "/similarity",
+        "/tokenize",
+        "/info",
+        "/health",
+        "/ready",
+        "/metrics",
+        "/openapi.json",
+    ];
+    let found = ROUTES.into_iter().find(|route| *route == path);
+    found.unwrap_or("other")
+}
+
+/// Around what needs a key.
+async fn let_in(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    match app.options.keys.admit(request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+/// Around what is computed: a key, a place, a time.
+async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    match admitted(&app, request, next).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+async fn admitted(app: &Arc<App>, request: Request, next: Next) -> Result<Response> {
+    app.options.keys.admit(request.headers())?;
+    if app.is_draining() {
+        return Err(Problem::draining());
+    }
+    let limits = &app.options.limits;
+    let place = Arc::clone(&app.requests).try_acquire_owned();
+    let _place = place.map_err(|_| {
+        let detail = format!("{} requests are being answered already", limits.requests);
+        Problem::busy(detail, 1)
+    })?;
+    // The body has a time of its own within.
+    let seconds = limits.request_seconds + limits.body_seconds;
+    let answer = tokio::time::timeout(Duration::from_secs(seconds), next.run(request));
+    answer
+        .await
+        .map_err(|_| Problem::too_slow(limits.request_seconds))
+}
+
+/// The page's files, which need no key: the page asks for it.
+async fn page(request: Request) -> Response {
+    let path = request.uri().path();
+    let file = match *request.method() {
+        Method::GET | Method::HEAD => page_file(path),
+        _ => None,
+    };
+    let Some(file) = file else {
+        return Problem::no_route(path).into_response();
+    };
+    let headers = [
+        (header::CONTENT_TYPE, file.content_type),
+        // Files change with the program alone.
+        (header::CACHE_CONTROL, "no-cache"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; \
+             frame-ancestors 'none'; base-uri 'self'; form-action 'self'",
+        ),
+    ];
+    (headers, Body::from(file.bytes)).into_response()
+}
+
+async fn wrong_method(request: Request) -> Problem {
+    let detail = format!(
+        "{} {} is not there; /openapi.json lists what there is",
+        request.method(),
+        request.uri().path()
+    );
+    Problem::wrong_method(detail)
+}
+
+/// A handler that panicked: its request fails, and nothing else.
+#[allow(clippy::needless_pass_by_value)] // As the layer calls it.
+fn panicked(panic: Box<dyn Any + Send>) -> Response {
+    tracing::error!(panic = said(&*panic), "a request failed");
+    Problem::internal("the request failed; the log has more").into_response()
+}

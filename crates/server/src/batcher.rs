@@ -1,0 +1,296 @@
+//! The thread that computes: rows of many requests, as many at once as pays.
+//!
+//! A forward pass uses every core, so one runs at a time. While it runs, requests wait in the
+//! [`Queue`]; what waits when it ends makes the next batch, so nothing waits for company that is not
+//! there. A batch is as large as a token budget and a time budget allow, and the time it takes is
+//! judged by what its model was seen to do.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use albert_tasks::{Asked, Row, Wanted, run_rows};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::Error;
+use crate::config::Limits;
+use crate::metrics::Metrics;
+use crate::models::Served;
+use crate::problem::{Problem, Result};
+use crate::queue::{Queue, Taken, Ticket};
+
+/// Before a model was seen to do anything: so much in a batch.
+const FIRST_COST: usize = 1024;
+
+/// Rows that can go through an engine together.
+#[derive(Clone)]
+struct Lane {
+    model: Arc<Served>,
+    wanted: Wanted,
+}
+
+impl PartialEq for Lane {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.model.model.engine, &other.model.model.engine)
+            && self.wanted == other.wanted
+    }
+}
+
+/// A row, and where its numbers go.
+struct Job {
+    row: Row,
+    index: usize,
+    since: Instant,
+    reply: UnboundedSender<(usize, Numbers)>,
+}
+
+type Numbers = std::result::Result<Vec<f32>, String>;
+
+struct State {
+    queue: Queue<Lane, Job>,
+    closed: bool,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+    batch_tokens: usize,
+    batch_time: Duration,
+    metrics: Arc<Metrics>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Whoever panicked did not do so within the queue's own bookkeeping.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Computes for all requests.
+pub(crate) struct Batcher {
+    shared: Arc<Shared>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Batcher {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// [`Error::Thread`].
+    pub(crate) fn start(
+        limits: &Limits,
+        metrics: Arc<Metrics>,
+    ) -> std::result::Result<Self, Error> {
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                queue: Queue::new(limits.queue_tokens),
+                closed: false,
+            }),
+            wake: Condvar::new(),
+            batch_tokens: limits.batch_tokens,
+            batch_time: Duration::from_millis(limits.batch_ms),
+            metrics,
+        });
+        let own = Arc::clone(&shared);
+        let worker = std::thread::Builder::new()
+            .name("batches".to_owned())
+            .spawn(move || work(&own))
+            .map_err(Error::Thread)?;
+        Ok(Self {
+            shared,
+            worker: Mutex::new(Some(worker)),
+        })
+    }
+
+    /// Computes the rows of a question and answers it. A future that is dropped takes its rows
+    /// out of the queue.
+    ///
+    /// # Errors
+    /// 429 where the queue is full, 500 where the model fails.
+    pub(crate) async fn answer<A: 'static>(
+        &self,
+        model: &Arc<Served>,
+        mut asked: Asked<A>,
+    ) -> Result<A> {
+        let rows = asked.take_rows();
+        let lane = Lane {
+            model: Arc::clone(model),
+            wanted: asked.wanted(),
+        };
+        let (count, mut waiting) = (rows.len(), self.submit(&lane, rows)?);
+        for _ in 0..count {
+            match waiting.replies.recv().await {
+                Some((row, Ok(numbers))) => asked.take(row, numbers),
+                Some((_, Err(why))) => return Err(Problem::internal(why)),
+                None => return Err(Problem::internal("the computing thread has ended")),
+            }
+        }
+        asked
+            .answer()
+            .map_err(|error| Problem::internal(error.to_string()))
+    }
+
+    fn submit(&self, lane: &Lane, rows: Vec<Row>) -> Result<Waiting<'_>> {
+        let (reply, replies) = unbounded_channel();
+        let since = Instant::now();
+        let job = |(index, row): (usize, Row)| {
+            let reply = reply.clone();
+            let job = Job {
+                index,
+                since,
+                reply,
+                row,
+            };
+            (job.row.cost(), job)
+        };
+        let jobs = rows.into_iter().enumerate().map(job).collect();
+        let mut state = self.shared.lock();
+        if state.closed {
+            return Err(Problem::draining());
+        }
+        let pushed = state.queue.push(lane, jobs);
+        let cost = state.queue.cost();
+        self.shared.metrics.queue_tokens.set(cost as i64);
+        drop(state);
+        let ticket = pushed.map_err(|_| {
+            let seconds = lane.model.pace().map_or(1.0, |pace| cost as f64 / pace);
+            let detail = format!("{cost} tokens are waiting to be computed already");
+            Problem::busy(detail, seconds.ceil() as u64)
+        })?;
+        self.shared.wake.notify_one();
+        Ok(Waiting {
+            ticket,
+            replies,
+            shared: &self.shared,
+        })
+    }
+
+    /// Ends the thread once nothing waits any more.
+    pub(crate) fn close(&self) {
+        self.shared.lock().closed = true;
+        self.shared.wake.notify_all();
+        let mut worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(worker) = worker.take() {
+            // A panic of the thread was reported where it happened.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Drop for Batcher {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// A request's rows; dropping it takes those that still wait out of the queue.
+struct Waiting<'a> {
+    ticket: Ticket,
+    replies: UnboundedReceiver<(usize, Numbers)>,
+    shared: &'a Shared,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        let cancelled = state.queue.cancel(self.ticket);
+        self.shared.metrics.cancelled_rows.inc_by(cancelled as u64);
+        self.shared
+            .metrics
+            .queue_tokens
+            .set(state.queue.cost() as i64);
+    }
+}
+
+fn work(shared: &Shared) {
+    loop {
+        let mut state = shared.lock();
+        let taken = loop {
+            let budget = state.queue.next_lane().map(|lane| budget(shared, lane));
+            if let Some(taken) = budget.and_then(|budget| state.queue.take(budget)) {
+                break taken;
+            }
+            if state.closed {
+                return;
+            }
+            state = shared
+                .wake
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        };
+        shared.metrics.queue_tokens.set(state.queue.cost() as i64);
+        drop(state);
+        run(shared, taken);
+    }
+}
+
+/// What a batch may cost.
+fn budget(shared: &Shared, lane: &Lane) -> usize {
+    let by_time = match lane.model.pace() {
+        Some(pace) => (pace * shared.batch_time.as_secs_f64()) as usize,
+        None => FIRST_COST,
+    };
+    by_time.clamp(1, shared.batch_tokens)
+}
+
+fn run(shared: &Shared, taken: Taken<Lane, Job>) {
+    let Taken { lane, rows, cost } = taken;
+    // Whoever left while its row was on its way here needs no answer.
+    let jobs: Vec<Job> = rows
+        .into_iter()
+        .filter(|job| !job.reply.is_closed())
+        .collect();
+    let began = Instant::now();
+    for job in &jobs {
+        let waited = began.duration_since(job.since).as_secs_f64();
+        shared.metrics.queue_seconds.observe(waited);
+    }
+    let rows: Vec<&Row> = jobs.iter().map(|job| &job.row).collect();
+    if rows.is_empty() {
+        return;
+    }
+    let all = compute(&lane, &rows);
+    lane.model.did(cost, began.elapsed().as_secs_f64());
+    let tokens: usize = rows.iter().map(|row| row.ids.len()).sum();
+    shared.metrics.batch_tokens.observe(tokens as f64);
+    shared.metrics.tokens.inc_by(tokens as u64);
+    // One row that the model cannot bear must not spoil its neighbours' answers.
+    let numbers = match all {
+        Ok(all) => all.into_iter().map(Ok).collect(),
+        Err(why) if jobs.len() == 1 => vec![Err(why)],
+        Err(_) => rows.iter().map(|row| alone(&lane, row)).collect::<Vec<_>>(),
+    };
+    for (job, numbers) in jobs.iter().zip(numbers) {
+        // An error means that the request is gone.
+        let _ = job.reply.send((job.index, numbers));
+    }
+}
+
+fn alone(lane: &Lane, row: &Row) -> Numbers {
+    compute(lane, &[row]).map(|mut one| one.pop().unwrap_or_default())
+}
+
+fn compute(lane: &Lane, rows: &[&Row]) -> std::result::Result<Vec<Vec<f32>>, String> {
+    let engine = &lane.model.model.engine;
+    let run = || run_rows(engine, rows, lane.wanted);
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(numbers) => numbers.map_err(|error| error.to_string()),
+        Err(panic) => {
+            tracing::error!(
+                model = lane.model.name,
+                panic = said(&*panic),
+                "a batch failed"
+            );
+            Err("the model failed on this request; the log has more".to_owned())
+        }
+    }
+}
+
+/// What a panic said.
+pub(crate) fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("a panic without words")
+}

@@ -1,0 +1,116 @@
+//! How a server runs.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use serde::Deserialize;
+
+use crate::auth::Keys;
+use crate::models::ModelSource;
+
+/// Everything that a server is told before it starts.
+#[derive(Clone, Debug)]
+pub struct ServeOptions {
+    /// Where it listens. Port 0 takes a free one.
+    pub address: SocketAddr,
+    /// What it serves.
+    pub models: Vec<ModelSource>,
+    /// Threads of a forward pass; without it, what the process may use.
+    pub threads: Option<usize>,
+    /// Bounds on requests.
+    pub limits: Limits,
+    /// Who may ask; everyone where there are none.
+    pub keys: Keys,
+    /// Origins whose pages may ask (CORS): none, some, or any by `*`.
+    pub cors_origins: Vec<String>,
+    /// Whether every model runs once before the server is ready.
+    pub warm_up: bool,
+}
+
+impl Default for ServeOptions {
+    fn default() -> Self {
+        Self {
+            // Nobody but this machine, unless told.
+            address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
+            models: Vec::new(),
+            threads: None,
+            limits: Limits::default(),
+            keys: Keys::default(),
+            cors_origins: Vec::new(),
+            warm_up: true,
+        }
+    }
+}
+
+/// Bounds that hold whatever comes in.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of a body.
+    pub body_bytes: usize,
+    /// Texts of a request.
+    pub rows: usize,
+    /// Characters of a text.
+    pub characters: usize,
+    /// Classes of a zero-shot request.
+    pub labels: usize,
+    /// Connections at a time; others wait to be accepted.
+    pub connections: usize,
+    /// Requests at a time; others are refused with 429.
+    pub requests: usize,
+    /// Tokens that wait to be computed; while there are more, requests are refused with 429.
+    pub queue_tokens: usize,
+    /// Tokens of a batch.
+    pub batch_tokens: usize,
+    /// Milliseconds that a batch should take at most.
+    pub batch_ms: u64,
+    /// Seconds for a request's headers to arrive; an idle connection is closed after as many.
+    pub header_seconds: u64,
+    /// Seconds for a body to arrive.
+    pub body_seconds: u64,
+    /// Seconds from the body's arrival to the answer.
+    pub request_seconds: u64,
+    /// Seconds that requests have to end once the server was told to.
+    pub drain_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            body_bytes: 10 << 20,
+            rows: 4096,
+            characters: 1_000_000,
+            labels: 64,
+            connections: 4096,
+            requests: 1024,
+            queue_tokens: 65_536,
+            batch_tokens: 4096,
+            batch_ms: 50,
+            header_seconds: 15,
+            body_seconds: 30,
+            request_seconds: 60,
+            drain_seconds: 30,
+        }
+    }
+}
+
+impl Limits {
+    /// The first bound that lets nothing through.
+    pub(crate) fn zero(&self) -> Option<&'static str> {
+        [
+            ("body_bytes", self.body_bytes == 0),
+            ("rows", self.rows == 0),
+            ("characters", self.characters == 0),
+            ("labels", self.labels == 0),
+            ("connections", self.connections == 0),
+            ("requests", self.requests == 0),
+            ("queue_tokens", self.queue_tokens == 0),
+            ("batch_tokens", self.batch_tokens == 0),
+            ("batch_ms", self.batch_ms == 0),
+            ("header_seconds", self.header_seconds == 0),
+            ("body_seconds", self.body_seconds == 0),
+            ("request_seconds", self.request_seconds == 0),
+        ]
+        .into_iter()
+        .find_map(|(name, zero)| zero.then_some(name))
+    }
+}

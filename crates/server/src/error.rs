@@ -1,0 +1,40 @@
+//! Why a server did not start.
+
+use std::io;
+use std::net::SocketAddr;
+
+/// What keeps a server from starting.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A model's folder.
+    #[error("model {name}: {error}")]
+    Model {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        error: albert_tasks::Error,
+    },
+    /// Two models of one name.
+    #[error("two models are called {0}")]
+    TwoModels(String),
+    /// The address is in use, or not this machine's.
+    #[error("cannot listen on {address}: {error}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A limit of 0 lets nothing through.
+    #[error("the limit `{0}` is 0: nothing could be answered")]
+    Zero(&'static str),
+    /// Not an origin as browsers write it.
+    #[error("{0}: an origin is a scheme and a host, such as https://example.org, or *")]
+    Origin(String),
+    /// The system does not hand over its signals.
+    #[error("signals cannot be listened to: {0}")]
+    Signals(io::Error),
+    /// The system gives no more threads.
+    #[error("no thread could be started: {0}")]
+    Thread(io::Error),
+}

@@ -1,0 +1,154 @@
+//! What waits to be computed, and what goes next: pure bookkeeping, without threads or clocks.
+//!
+//! Rows wait in lanes; those of one lane can go through an engine together. A batch takes from the
+//! lane whose turn is the oldest, one row of each of its requests in turn, so that a request of a
+//! thousand rows holds up no request of one.
+
+use std::collections::VecDeque;
+
+/// A request, for [`Queue::cancel`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
+
+/// Rows that go through an engine together.
+pub(crate) struct Taken<L, R> {
+    pub(crate) lane: L,
+    pub(crate) rows: Vec<R>,
+    pub(crate) cost: usize,
+}
+
+/// Rows of many requests. `L` says which go together, `R` is a row.
+pub(crate) struct Queue<L, R> {
+    lanes: Vec<Lane<L, R>>,
+    cost: usize,
+    most: usize,
+    next: u64,
+}
+
+struct Lane<L, R> {
+    key: L,
+    /// Never empty.
+    requests: VecDeque<Request<R>>,
+}
+
+struct Request<R> {
+    ticket: Ticket,
+    /// When its turn came, in the order of all turns.
+    turn: u64,
+    /// Never empty; in the order in which they leave.
+    rows: VecDeque<(usize, R)>,
+}
+
+impl<L: PartialEq + Clone, R> Queue<L, R> {
+    /// A queue that takes no more requests once the rows in it cost `most`.
+    pub(crate) fn new(most: usize) -> Self {
+        Self {
+            lanes: Vec::new(),
+            cost: 0,
+            most,
+            next: 0,
+        }
+    }
+
+    /// Cost of all rows that wait.
+    pub(crate) fn cost(&self) -> usize {
+        self.cost
+    }
+
+    /// Requests with rows that wait.
+    #[cfg(test)]
+    pub(crate) fn requests(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.requests.len()).sum()
+    }
+
+    /// Adds a request's rows, each with its cost. A queue that is not full takes a request of any
+    /// size: one that is larger than the queue is split, not refused for ever.
+    ///
+    /// # Errors
+    /// The rows, where the queue is full.
+    pub(crate) fn push(
+        &mut self,
+        key: &L,
+        rows: Vec<(usize, R)>,
+    ) -> std::result::Result<Ticket, Vec<(usize, R)>> {
+        if self.cost >= self.most {
+            return Err(rows);
+        }
+        let turn = self.turn();
+        let ticket = Ticket(turn);
+        if rows.is_empty() {
+            return Ok(ticket);
+        }
+        self.cost += rows.iter().map(|(cost, _)| cost).sum::<usize>();
+        let request = Request {
+            ticket,
+            turn,
+            rows: rows.into(),
+        };
+        match self.lanes.iter_mut().find(|lane| lane.key == *key) {
+            Some(lane) => lane.requests.push_back(request),
+            None => self.lanes.push(Lane {
+                key: key.clone(),
+                requests: [request].into(),
+            }),
+        }
+        Ok(ticket)
+    }
+
+    /// The lane that is next.
+    pub(crate) fn next_lane(&self) -> Option<&L> {
+        Some(&self.lanes[self.oldest()?].key)
+    }
+
+    /// Takes rows that cost at most `budget` together, but at least one.
+    pub(crate) fn take(&mut self, budget: usize) -> Option<Taken<L, R>> {
+        let at = self.oldest()?;
+        let mut rows = Vec::new();
+        let mut cost = 0;
+        while let Some(mut request) = self.lanes[at].requests.pop_front() {
+            let fits = |row: &(usize, R)| rows.is_empty() || cost + row.0 <= budget;
+            let Some((own, row)) = request.rows.pop_front_if(|row| fits(row)) else {
+                self.lanes[at].requests.push_front(request);
+                break;
+            };
+            cost += own;
+            rows.push(row);
+            if !request.rows.is_empty() {
+                request.turn = self.turn();
+                self.lanes[at].requests.push_back(request);
+            }
+        }
+        self.cost -= cost;
+        let lane = self.lanes[at].key.clone();
+        self.tidy();
+        Some(Taken { lane, rows, cost })
+    }
+
+    /// Drops the rows of a request that still wait; returns how many.
+    pub(crate) fn cancel(&mut self, ticket: Ticket) -> usize {
+        for lane in &mut self.lanes {
+            let found = lane.requests.iter().position(|r| r.ticket == ticket);
+            if let Some(request) = found.and_then(|at| lane.requests.remove(at)) {
+                self.cost -= request.rows.iter().map(|(cost, _)| cost).sum::<usize>();
+                self.tidy();
+                return request.rows.len();
+            }
+        }
+        0
+    }
+
+    fn turn(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// The lane whose first request waits longest.
+    fn oldest(&self) -> Option<usize> {
+        let turn = |at: &usize| self.lanes[*at].requests.front().map(|first| first.turn);
+        (0..self.lanes.len()).min_by_key(turn)
+    }
+
+    fn tidy(&mut self) {
+        self.lanes.retain(|lane| !lane.requests.is_empty());
+    }
+}
