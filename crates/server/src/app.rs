@@ -36,6 +36,7 @@ pub(crate) struct App {
     /// Threads that prepare requests.
     pub(crate) workers: usize,
     requests: Arc<Semaphore>,
+    leaving: AtomicBool,
     draining: AtomicBool,
 }
 
@@ -65,6 +66,7 @@ impl App {
             metrics,
             started: Instant::now(),
             workers,
+            leaving: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             options,
         }))
@@ -81,6 +83,15 @@ impl App {
         *self.models.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(models);
         self.metrics.reloads.inc();
         Ok(())
+    }
+
+    /// From now on nobody should send requests here.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::SeqCst)
     }
 
     /// From now on nothing new is begun.
@@ -183,6 +194,10 @@ async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
     if let Ok(value) = HeaderValue::from_str(&id) {
         let name = HeaderName::from_static(request_id::HEADER);
         response.headers_mut().insert(name, value);
+    }
+    if app.is_leaving() {
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
     }
     let status = response.status().as_u16();
     let seconds = began.elapsed().as_secs_f64();

@@ -69,7 +69,10 @@ pub struct Limits {
     pub body_seconds: u64,
     /// Seconds from the body's arrival to the answer.
     pub request_seconds: u64,
-    /// Seconds that requests have to end once the server was told to.
+    /// Milliseconds between the order to end, from which on the server is not ready, and the end of
+    /// accepting: time for those who send requests to notice.
+    pub notice_ms: u64,
+    /// Seconds that requests have to end from then on.
     pub drain_seconds: u64,
 }
 
@@ -88,6 +91,7 @@ impl Default for Limits {
             header_seconds: 15,
             body_seconds: 30,
             request_seconds: 60,
+            notice_ms: 250,
             drain_seconds: 30,
         }
     }

@@ -53,8 +53,9 @@ impl Server {
         self.address
     }
 
-    /// Answers until it is told to end. Then nothing new is accepted, what was accepted is
-    /// answered within `drain_seconds`, and the call returns: `true` if nothing was cut off.
+    /// Answers until it is told to end. From then on it is not ready, and every answer closes its
+    /// connection; after `notice_ms` nothing new is accepted, and the call returns once all that
+    /// was accepted is answered, or after `drain_seconds`: `true` if nothing was cut off.
     ///
     /// # Errors
     /// An origin of `cors_origins` that is none.
@@ -62,80 +63,97 @@ impl Server {
         self,
         mut orders: tokio::sync::mpsc::Receiver<Order>,
     ) -> std::result::Result<bool, Error> {
-        let router = self.app.router()?;
-        let limits = self.app.options.limits.clone();
-        let places = Arc::new(Semaphore::new(limits.connections));
-        let graceful = GracefulShutdown::new();
+        let (app, listener) = (self.app, self.listener);
+        let limits = app.options.limits.clone();
+        let door = Door {
+            router: app.router()?,
+            places: Arc::new(Semaphore::new(limits.connections)),
+            graceful: GracefulShutdown::new(),
+            limits: limits.clone(),
+        };
         loop {
             tokio::select! {
                 biased;
                 order = orders.recv() => match order {
-                    Some(Order::Reload) => reload(&self.app),
+                    Some(Order::Reload) => reload(&app),
                     Some(Order::End) | None => break,
                 },
-                accepted = accept(&self.listener, &places) => {
-                    let Some((stream, place)) = accepted else { continue };
-                    let connection = connection(stream, router.clone(), &limits);
-                    let connection = graceful.watch(connection);
-                    tokio::spawn(async move {
-                        // An error is the caller's: a reset, a head that is no HTTP, a time that ran out.
-                        if let Err(error) = connection.await {
-                            tracing::debug!(%error, "a connection ended early");
-                        }
-                        drop(place);
-                    });
-                }
+                () = door.let_in(&listener) => {}
             }
         }
-        self.app.drain();
-        // Whoever waits to be accepted is told by a closed port, which balancers understand.
-        drop(self.listener);
+        app.leave();
+        let notice = tokio::time::sleep(Duration::from_millis(limits.notice_ms));
+        let mut notice = std::pin::pin!(notice);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut notice => break,
+                () = door.let_in(&listener) => {}
+            }
+        }
+        // Whoever has connected by now counts as accepted.
+        while tokio::time::timeout(Duration::ZERO, door.let_in(&listener))
+            .await
+            .is_ok()
+        {}
+        drop(listener);
+        app.drain();
         let bound = Duration::from_secs(limits.drain_seconds);
-        let drained = tokio::time::timeout(bound, graceful.shutdown()).await;
+        let drained = tokio::time::timeout(bound, door.graceful.shutdown()).await;
         if drained.is_err() {
-            tracing::warn!(seconds = limits.drain_seconds, "connections were cut off");
+            let seconds = limits.drain_seconds;
+            tracing::warn!(seconds, "connections were cut off");
+            return Ok(false);
         }
-        let app = self.app;
-        // Joins the computing thread, which may be within a batch.
+        // Joins the computing thread.
         let closed = tokio::task::spawn_blocking(move || app.batcher.close()).await;
-        Ok(drained.is_ok() && closed.is_ok())
+        Ok(closed.is_ok())
     }
 }
 
-type Place = tokio::sync::OwnedSemaphorePermit;
-
-/// The next connection, once there is a place for one.
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(tokio::net::TcpStream, Place)> {
-    let place = Arc::clone(places).acquire_owned().await.ok()?;
-    match listener.accept().await {
-        Ok((stream, _)) => {
-            // Answers are small and wanted at once.
-            let _ = stream.set_nodelay(true);
-            Some((stream, place))
-        }
-        Err(error) => {
-            // Too many open files, say: it may pass, and must not take a core meanwhile.
-            tracing::warn!(%error, "a connection could not be accepted");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            None
-        }
-    }
-}
-
-fn connection(
-    stream: tokio::net::TcpStream,
+/// Where connections come in.
+struct Door {
     router: Router,
-    limits: &Limits,
-) -> http1::Connection<TokioIo<tokio::net::TcpStream>, TowerToHyperService<Router>> {
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        // Also how long a connection may be idle between requests.
-        .header_read_timeout(Duration::from_secs(limits.header_seconds))
-        .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+    places: Arc<Semaphore>,
+    graceful: GracefulShutdown,
+    limits: Limits,
+}
+
+impl Door {
+    /// Lets the next connection in, once there is a place for one, and answers it on a task of its
+    /// own.
+    async fn let_in(&self, listener: &TcpListener) {
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Too many open files, say: it may pass, and must not take a core meanwhile.
+                tracing::warn!(%error, "a connection could not be accepted");
+                return tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        // Answers are small and wanted at once.
+        let _ = stream.set_nodelay(true);
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            // Also how long a connection may be idle between requests.
+            .header_read_timeout(Duration::from_secs(self.limits.header_seconds))
+            .max_buf_size(64 << 10)
+            .serve_connection(
+                TokioIo::new(stream),
+                TowerToHyperService::new(self.router.clone()),
+            );
+        let connection = self.graceful.watch(connection);
+        tokio::spawn(async move {
+            // An error is the caller's: a reset, a head that is no HTTP, a time that ran out.
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(place);
+        });
+    }
 }
 
 fn reload(app: &Arc<App>) {

@@ -152,3 +152,7 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         self.lanes.retain(|lane| !lane.requests.is_empty());
     }
 }
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

@@ -45,7 +45,7 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
     )
 )]
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Health>, Problem> {
-    match app.is_draining() {
+    match app.is_leaving() {
         true => Err(Problem::draining()),
         false => Ok(health_of(&app, "ready")),
     }

@@ -1,0 +1,212 @@
+//! The queue under a clock of its own: a batch takes as long as it costs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand::Rng;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+
+/// Which request, which of its rows.
+type Row = (usize, usize);
+
+struct Request {
+    lane: u8,
+    ticket: Ticket,
+    costs: Vec<usize>,
+    /// Rows that left so far.
+    left: usize,
+    cancelled: bool,
+    /// Requests that waited when it came.
+    before: usize,
+    /// Batches since it came, until its first row left.
+    batches: usize,
+}
+
+/// A server that computes a batch after the other, while requests come and go.
+struct Simulation {
+    random: ChaCha8Rng,
+    queue: Queue<u8, Row>,
+    most: usize,
+    requests: Vec<Request>,
+    refused: usize,
+    waiting: BTreeSet<usize>,
+}
+
+impl Simulation {
+    fn new(seed: u64) -> Self {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let most = random.random_range(1..5000);
+        Self {
+            queue: Queue::new(most),
+            most,
+            random,
+            requests: Vec::new(),
+            refused: 0,
+            waiting: BTreeSet::new(),
+        }
+    }
+
+    fn arrive(&mut self) {
+        let count = match self.random.random_range(0..10) {
+            0 => self.random.random_range(20..200),
+            _ => self.random.random_range(1..4),
+        };
+        let costs: Vec<usize> = (0..count)
+            .map(|_| self.random.random_range(1..=512))
+            .collect();
+        let lane = self.random.random_range(0..4);
+        let number = self.requests.len();
+        let rows = costs.iter().enumerate();
+        let rows = rows.map(|(row, &cost)| (cost, (number, row))).collect();
+        let (full, before) = (self.queue.cost() >= self.most, self.queue.requests());
+        match self.queue.push(&lane, rows) {
+            Err(rows) => {
+                assert!(full, "refused while there was room");
+                assert_eq!(rows.len(), count, "a refusal gives all rows back");
+                self.refused += 1;
+            }
+            Ok(ticket) => {
+                assert!(!full, "accepted while full");
+                self.waiting.insert(number);
+                self.requests.push(Request {
+                    lane,
+                    ticket,
+                    costs,
+                    left: 0,
+                    cancelled: false,
+                    before,
+                    batches: 0,
+                });
+            }
+        }
+    }
+
+    fn cancel(&mut self) {
+        if self.requests.is_empty() {
+            return;
+        }
+        let number = self.random.random_range(0..self.requests.len());
+        let request = &mut self.requests[number];
+        let remain = match request.cancelled {
+            true => 0,
+            false => request.costs.len() - request.left,
+        };
+        assert_eq!(self.queue.cancel(request.ticket), remain);
+        request.cancelled = true;
+        self.waiting.remove(&number);
+    }
+
+    /// Computes a batch; returns how long that takes.
+    fn compute(&mut self) -> usize {
+        let budget = self.random.random_range(1..3000);
+        for number in &self.waiting {
+            let request = &mut self.requests[*number];
+            request.batches += usize::from(request.left == 0);
+        }
+        let next = self.queue.next_lane().copied();
+        let Some(taken) = self.queue.take(budget) else {
+            assert!(self.waiting.is_empty(), "rows wait, and none is taken");
+            return 1;
+        };
+        assert_eq!(next, Some(taken.lane));
+        let mut cost = 0;
+        for &(number, row) in &taken.rows {
+            let request = &mut self.requests[number];
+            assert_eq!(request.lane, taken.lane, "a batch of two lanes");
+            assert!(!request.cancelled, "a row that was cancelled");
+            assert_eq!(
+                request.left, row,
+                "a request's rows leave in order, each once"
+            );
+            // Whoever was there before had a turn first, and a batch has at least one turn.
+            if row == 0 {
+                assert!(
+                    request.batches <= request.before + 1,
+                    "a request was starved"
+                );
+            }
+            cost += request.costs[row];
+            request.left += 1;
+            if request.left == request.costs.len() {
+                self.waiting.remove(&number);
+            }
+        }
+        assert_eq!(cost, taken.cost);
+        assert!(cost <= budget || taken.rows.len() == 1, "over the budget");
+        cost
+    }
+
+    fn check(&self) {
+        let remain = |number: &usize| {
+            let request = &self.requests[*number];
+            request.costs[request.left..].iter().sum::<usize>()
+        };
+        assert_eq!(
+            self.queue.cost(),
+            self.waiting.iter().map(remain).sum::<usize>()
+        );
+        assert_eq!(self.queue.requests(), self.waiting.len());
+    }
+}
+
+#[test]
+fn nothing_is_lost_reordered_or_starved_and_budgets_are_kept() {
+    let (mut refused, mut served, mut cancelled) = (0, 0, 0);
+    for seed in 0..10_000 {
+        let mut simulation = Simulation::new(seed);
+        let (mut now, end) = (0, 20_000);
+        let mut next_arrival = 0;
+        while now < end {
+            while next_arrival <= now {
+                simulation.arrive();
+                next_arrival += simulation.random.random_range(1..1500);
+            }
+            if simulation.random.random_range(0..8) == 0 {
+                simulation.cancel();
+            }
+            now += simulation.compute();
+            simulation.check();
+        }
+        while simulation.queue.cost() > 0 {
+            simulation.compute();
+        }
+        for request in &simulation.requests {
+            assert!(request.cancelled || request.left == request.costs.len());
+            served += usize::from(!request.cancelled);
+            cancelled += usize::from(request.cancelled);
+        }
+        refused += simulation.refused;
+    }
+    // Each of them happened often, or nothing was tested.
+    assert!(refused > 10_000 && served > 10_000 && cancelled > 10_000);
+}
+
+#[test]
+fn a_large_request_holds_up_no_small_one() {
+    let mut queue = Queue::new(10_000);
+    let large = (0..1000).map(|row| (8, (0, row))).collect();
+    queue.push(&0, large).unwrap();
+    queue.take(64).unwrap();
+    queue.push(&0, vec![(8, (1, 0))]).unwrap();
+    let next = queue.take(64).unwrap();
+    assert!(next.rows.contains(&(1, 0)));
+}
+
+#[test]
+fn lanes_take_turns() {
+    let mut queue = Queue::new(usize::MAX);
+    for lane in 0..3_u8 {
+        let rows = (0..4).map(|row| (1, (usize::from(lane), row))).collect();
+        queue.push(&lane, rows).unwrap();
+    }
+    let mut seen: BTreeMap<u8, usize> = BTreeMap::new();
+    let mut order = Vec::new();
+    while let Some(taken) = queue.take(2) {
+        *seen.entry(taken.lane).or_default() += taken.rows.len();
+        order.push(taken.lane);
+    }
+    assert_eq!(order, [0, 1, 2, 0, 1, 2]);
+    assert!(seen.values().all(|&rows| rows == 4));
+}

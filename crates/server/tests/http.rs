@@ -1,0 +1,8 @@
+//! `albert serve` over real sockets.
+
+mod http {
+    pub mod client;
+    mod contract;
+    mod faults;
+    mod limits;
+}

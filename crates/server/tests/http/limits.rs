@@ -1,0 +1,152 @@
+//! Bounds hold whatever comes in.
+
+use std::io::{BufReader, Write};
+use std::sync::Barrier;
+use std::time::{Duration, Instant};
+
+use albert_server::Limits;
+use serde_json::json;
+
+use super::client::*;
+
+fn with(limits: Limits) -> Running {
+    let mut options = options(&["sentiment", "nli"]);
+    options.limits = limits;
+    Running::start(options)
+}
+
+#[test]
+fn a_body_has_a_size() {
+    let server = with(Limits {
+        body_bytes: 1000,
+        ..Limits::default()
+    });
+    let text = "a ".repeat(600);
+    server
+        .post("/v1/classify", &json!({"text": text}))
+        .problem(413);
+    // One that does not say how long it is.
+    let mut stream = server.connect();
+    stream
+        .write_all(
+            b"POST /v1/classify HTTP/1.1\r\nhost: test\r\ncontent-type: application/json\r\n\
+              transfer-encoding: chunked\r\n\r\n",
+        )
+        .unwrap();
+    for _ in 0..20 {
+        // It may be refused before all was sent.
+        let _ = stream.write_all(format!("64\r\n{}\r\n", " ".repeat(100)).as_bytes());
+    }
+    let reply = Reply::read(&mut BufReader::new(stream)).unwrap();
+    reply.problem(413);
+    let short = "a ".repeat(400);
+    server.post("/v1/classify", &json!({"text": short})).ok();
+}
+
+#[test]
+fn texts_have_a_number_and_a_length() {
+    let server = with(Limits {
+        rows: 3,
+        characters: 10,
+        labels: 2,
+        ..Limits::default()
+    });
+    let classify = |texts: &[&str]| server.post("/v1/classify", &json!({"text": texts}));
+    classify(&["a", "b", "éééééééééé"]).ok();
+    assert_eq!(classify(&["a"; 4]).problem(422)["field"], "text");
+    assert_eq!(classify(&["a", "ééééééééééé"]).problem(422)["row"], 1);
+    let zero = |texts: &[&str], labels: &[&str]| {
+        let body = json!({"text": texts, "labels": labels});
+        server.post("/v1/zero-shot", &body)
+    };
+    zero(&["a"], &["x", "y"]).ok();
+    assert_eq!(
+        zero(&["a"], &["x", "y", "z"]).problem(422)["field"],
+        "labels"
+    );
+    // Two texts of two classes are four rows.
+    assert_eq!(zero(&["a", "b"], &["x", "y"]).problem(422)["field"], "text");
+}
+
+#[test]
+fn requests_beyond_what_can_be_done_are_refused_at_once() {
+    let server = with(Limits {
+        requests: 2,
+        ..Limits::default()
+    });
+    let text = "a good film ".repeat(40);
+    let body = json!({"text": vec![text; 200]});
+    let (count, together) = (8, Barrier::new(8));
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || {
+            together.wait();
+            let began = Instant::now();
+            let reply = server.post("/v1/classify", &body);
+            if reply.status == 429 {
+                assert!(reply.header("retry-after").is_some());
+                assert!(began.elapsed() < Duration::from_secs(5));
+                reply.problem(429);
+            }
+            reply.status
+        };
+        let threads: Vec<_> = (0..count).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    let answered = statuses.iter().filter(|&&status| status == 200).count();
+    let refused = statuses.iter().filter(|&&status| status == 429).count();
+    assert!(answered >= 2 && refused >= 1, "{statuses:?}");
+    assert_eq!(answered + refused, count);
+    let text = server.get("/metrics").text().to_owned();
+    let line = format!(r#"albert_rejected_total{{route="/v1/classify"}} {refused}"#);
+    assert!(text.contains(&line), "{text}");
+}
+
+#[test]
+fn a_full_queue_refuses_and_recovers() {
+    let server = with(Limits {
+        queue_tokens: 64,
+        batch_tokens: 64,
+        ..Limits::default()
+    });
+    let text = "a good film ".repeat(30);
+    let statuses: Vec<u16> = std::thread::scope(|scope| {
+        let ask = || {
+            let body = json!({"text": vec![text.as_str(); 20]});
+            server.post("/v1/classify", &body).status
+        };
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    // A request larger than the queue is split, not refused for ever.
+    assert!(
+        statuses.contains(&200) && statuses.contains(&429),
+        "{statuses:?}"
+    );
+    server.post("/v1/classify", &json!({"text": "a"})).ok();
+}
+
+#[test]
+fn an_answer_has_a_time() {
+    let server = with(Limits {
+        request_seconds: 1,
+        body_seconds: 1,
+        ..Limits::default()
+    });
+    // Minutes of work on one thread.
+    let text = "a good film ".repeat(160);
+    let body = json!({"text": vec![text; 4096]});
+    server.post("/v1/classify", &body).problem(504);
+    // Its rows are out of the queue: the next is answered within its own time.
+    server.post("/v1/classify", &json!({"text": "a"})).ok();
+}
+
+#[test]
+fn limits_of_nothing_are_refused_by_name() {
+    let mut options = options(&["sentiment"]);
+    options.limits.rows = 0;
+    let error = albert_server::serve(options, |_, _| ()).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the limit `rows` is 0: nothing could be answered"
+    );
+}
