@@ -1,6 +1,7 @@
 //! How a server runs.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -22,6 +23,8 @@ pub struct ServeOptions {
     pub keys: Keys,
     /// Origins whose pages may ask (CORS): none, some, or any by `*`.
     pub cors_origins: Vec<String>,
+    /// With which certificate it speaks TLS; plain HTTP without.
+    pub tls: Option<TlsFiles>,
     /// Whether every model runs once before the server is ready.
     pub warm_up: bool,
 }
@@ -36,9 +39,20 @@ impl Default for ServeOptions {
             limits: Limits::default(),
             keys: Keys::default(),
             cors_origins: Vec::new(),
+            tls: None,
             warm_up: true,
         }
     }
+}
+
+/// Where a server's certificate lies, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The certificate, and those between it and a root that callers know.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// Bounds that hold whatever comes in.

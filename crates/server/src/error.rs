@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// What keeps a server from starting.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,14 @@ pub enum Error {
     /// Not an origin as browsers write it.
     #[error("{0}: an origin is a scheme and a host, such as https://example.org, or *")]
     Origin(String),
+    /// A certificate or its key.
+    #[error("{}: {problem}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The system does not hand over its signals.
     #[error("signals cannot be listened to: {0}")]
     Signals(io::Error),

@@ -45,6 +45,7 @@ mod queue;
 mod request_id;
 mod signals;
 mod texts;
+mod tls;
 
 use std::net::SocketAddr;
 
@@ -52,7 +53,7 @@ use tokio::sync::mpsc::{Sender, channel};
 
 pub(crate) use app::App;
 pub use auth::Keys;
-pub use config::{Limits, ServeOptions};
+pub use config::{Limits, ServeOptions, TlsFiles};
 pub use error::Error;
 pub use listen::{Order, Server};
 pub use models::ModelSource;

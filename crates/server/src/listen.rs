@@ -7,14 +7,18 @@ use std::time::Duration;
 use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 
 use crate::Error;
 use crate::app::App;
 use crate::config::Limits;
+use crate::tls;
 
 /// A server that listens, and is about to answer.
 pub struct Server {
@@ -67,6 +71,7 @@ impl Server {
         let limits = app.options.limits.clone();
         let door = Door {
             router: app.router()?,
+            tls: app.options.tls.as_ref().map(tls::acceptor).transpose()?,
             places: Arc::new(Semaphore::new(limits.connections)),
             graceful: GracefulShutdown::new(),
             limits: limits.clone(),
@@ -92,14 +97,14 @@ impl Server {
             }
         }
         // Whoever has connected by now counts as accepted.
-        while tokio::time::timeout(Duration::ZERO, door.let_in(&listener))
+        while timeout(Duration::ZERO, door.let_in(&listener))
             .await
             .is_ok()
         {}
         drop(listener);
         app.drain();
         let bound = Duration::from_secs(limits.drain_seconds);
-        let drained = tokio::time::timeout(bound, door.graceful.shutdown()).await;
+        let drained = timeout(bound, door.graceful.shutdown()).await;
         if drained.is_err() {
             let seconds = limits.drain_seconds;
             tracing::warn!(seconds, "connections were cut off");
@@ -114,6 +119,7 @@ impl Server {
 /// Where connections come in.
 struct Door {
     router: Router,
+    tls: Option<TlsAcceptor>,
     places: Arc<Semaphore>,
     graceful: GracefulShutdown,
     limits: Limits,
@@ -136,23 +142,41 @@ impl Door {
         };
         // Answers are small and wanted at once.
         let _ = stream.set_nodelay(true);
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            // Also how long a connection may be idle between requests.
-            .header_read_timeout(Duration::from_secs(self.limits.header_seconds))
-            .max_buf_size(64 << 10)
-            .serve_connection(
-                TokioIo::new(stream),
-                TowerToHyperService::new(self.router.clone()),
-            );
-        let connection = self.graceful.watch(connection);
+        let (router, tls) = (self.router.clone(), self.tls.clone());
+        let (header, watcher) = (
+            Duration::from_secs(self.limits.header_seconds),
+            self.graceful.watcher(),
+        );
         tokio::spawn(async move {
-            // An error is the caller's: a reset, a head that is no HTTP, a time that ran out.
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+            match tls {
+                None => answer(stream, router, header, watcher).await,
+                Some(tls) => match timeout(header, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => answer(stream, router, header, watcher).await,
+                    Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
+                    Err(_) => tracing::debug!("TLS took too long"),
+                },
             }
             drop(place);
         });
+    }
+}
+
+/// Answers the requests of a connection.
+async fn answer(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    header: Duration,
+    watcher: Watcher,
+) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // Also how long a connection may be idle between requests.
+        .header_read_timeout(header)
+        .max_buf_size(64 << 10)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // An error is the caller's: a reset, a head that is no HTTP, a time that ran out.
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended early");
     }
 }
 

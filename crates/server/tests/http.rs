@@ -5,4 +5,5 @@ mod http {
     mod contract;
     mod faults;
     mod limits;
+    mod tls;
 }

@@ -33,6 +33,12 @@ pub struct ServeArgs {
     /// Let pages of this origin ask; * for any. None unless told
     #[arg(long, value_name = "ORIGIN")]
     pub cors_origin: Vec<String>,
+    /// Speak TLS with this certificate (PEM, with those between it and a root)
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_certificate: Option<PathBuf>,
+    /// The certificate's private key (PEM)
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    pub tls_key: Option<PathBuf>,
     /// Arithmetic of the layers; without it, as the weights are stored
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,

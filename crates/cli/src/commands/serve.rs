@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use albert_checkpoint::{find_model, shipped_models};
-use albert_server::{Keys, Limits, ModelSource, ServeOptions, serve};
+use albert_server::{Keys, Limits, ModelSource, ServeOptions, TlsFiles, serve};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 
@@ -23,6 +23,7 @@ struct File {
     models: Vec<String>,
     api_keys: Option<PathBuf>,
     cors_origins: Vec<String>,
+    tls: Option<TlsFiles>,
     precision: Option<Precision>,
     threads: Option<u16>,
     warm_up: Option<bool>,
@@ -50,9 +51,13 @@ pub fn run(args: ServeArgs) -> Result<()> {
             "note: everyone who reaches this machine may ask; --api-keys would change that",
         );
     }
-    let drained = serve(options, |address, _| {
+    let scheme = match options.tls {
+        Some(_) => "https",
+        None => "http",
+    };
+    let drained = serve(options, move |address, _| {
         // Programs that start the server wait for this line.
-        let said = output::line(&format!("listening on http://{address}"));
+        let said = output::line(&format!("listening on {scheme}://{address}"));
         if let Err(error) = said {
             output::note(&format!("note: {}", output::chain(&error)));
         }
@@ -84,6 +89,10 @@ fn options(args: ServeArgs, file: File) -> Result<ServeOptions> {
     options.cors_origins = match args.cors_origin.is_empty() {
         true => file.cors_origins,
         false => args.cors_origin,
+    };
+    options.tls = match (args.tls_certificate, args.tls_key) {
+        (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
+        _ => file.tls,
     };
     options.threads = args.threads.or(file.threads).map(usize::from);
     options.warm_up = !args.no_warm_up && file.warm_up.unwrap_or(true);

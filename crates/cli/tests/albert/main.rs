@@ -15,4 +15,6 @@ mod hub;
 mod kill;
 #[cfg(feature = "train")]
 mod pretrain;
+#[cfg(all(unix, feature = "serve"))]
+mod serve;
 mod shipped;

@@ -1,0 +1,187 @@
+//! `albert serve` as a process: how it starts, what it refuses, how it ends.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::common::*;
+
+/// A server on a free port, of one model that ships.
+struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    fn start(flags: &[&str]) -> Self {
+        let mut process = Command::new(env!("CARGO_BIN_EXE_albert"))
+            .args(["serve", "--port", "0", "--log", "off", "--threads", "1"])
+            .args(flags)
+            .env("ALBERT_MODELS", root().join("models"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let mut line = String::new();
+        let stdout = process.stdout.take().expect("its standard output");
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("a line of its standard output");
+        let address = line.trim().strip_prefix("listening on http://");
+        let address = address.unwrap_or_else(|| panic!("{line:?}")).to_owned();
+        Self { process, address }
+    }
+
+    fn signal(&self, name: &str) {
+        let process = self.process.id().to_string();
+        let sent = Command::new("kill").args([name, &process]).status();
+        assert!(sent.expect("`kill` runs").success());
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The status of a reply and its body, or none if the connection ended before it came.
+fn ask(stream: &mut TcpStream, text: &str) -> Option<(u16, String)> {
+    let body = serde_json::json!({ "text": text }).to_string();
+    let head = format!(
+        "POST /v1/classify HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).ok()?;
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).ok()?;
+    let (head, body) = reply.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, body.to_owned()))
+}
+
+#[test]
+fn fifty_ends_under_load_lose_no_request_that_was_accepted() {
+    let answered = AtomicUsize::new(0);
+    for round in 0..50 {
+        let mut server = Server::start(&["--model", "sentiment", "--no-warm-up"]);
+        let stop = AtomicBool::new(false);
+        let lost: Vec<String> = std::thread::scope(|scope| {
+            let load = || {
+                let mut lost = Vec::new();
+                while !stop.load(Ordering::Relaxed) {
+                    let Ok(mut stream) = TcpStream::connect(&server.address) else {
+                        // Nobody accepts any more.
+                        break;
+                    };
+                    match ask(&mut stream, "a film to remember") {
+                        Some((200, _)) => {
+                            answered.fetch_add(1, Ordering::Relaxed);
+                        }
+                        other => lost.push(format!("{other:?}")),
+                    }
+                }
+                lost
+            };
+            let threads: Vec<_> = (0..3).map(|_| scope.spawn(load)).collect();
+            // Another moment of the load each time.
+            std::thread::sleep(Duration::from_millis(20 + 7 * round));
+            server.signal("-TERM");
+            let all = threads.into_iter().map(|thread| thread.join().unwrap());
+            let lost = all.flatten().collect();
+            stop.store(true, Ordering::Relaxed);
+            lost
+        });
+        assert_eq!(lost, Vec::<String>::new(), "round {round}");
+        let status = server.process.wait().unwrap();
+        assert_eq!(status.code(), Some(0), "round {round}");
+    }
+    assert!(answered.into_inner() > 50);
+}
+
+#[test]
+fn answers_are_those_of_the_command_line() {
+    let text = "It is neither good nor bad, but long 😀.";
+    let server = Server::start(&["--model", "sentiment"]);
+    let mut stream = TcpStream::connect(&server.address).unwrap();
+    let (status, body) = ask(&mut stream, text).expect("a reply");
+    assert_eq!(status, 200, "{body}");
+    let reply: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let said = stdout(&["classify", "--model", "sentiment", "--json", text]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(reply["results"][0], said);
+}
+
+#[test]
+fn a_hang_up_loads_models_anew() {
+    let server = Server::start(&["--model", "sentiment"]);
+    server.signal("-HUP");
+    let began = Instant::now();
+    loop {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        let asked = "GET /metrics HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+        stream.write_all(asked.as_bytes()).unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        if reply.contains("albert_reloads_total 1") {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_secs(20), "{reply}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn what_cannot_be_served_is_said_before_it_listens() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("keys", "# none\n");
+    write("short", "abc\n");
+    write("limits.toml", "[limits]\nrows = 0\n");
+    write("wrong.toml", "prot = 1\n");
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port().to_string();
+    let cases: [(&[&str], &str); 9] = [
+        (&["--model", "x=no-such-folder"], "no-such-folder"),
+        (&["--model", "no-such-model"], "no-such-model"),
+        (
+            &["--model", "sentiment", "--model", "sentiment"],
+            "two models are called sentiment",
+        ),
+        (&["--model", "sentiment", "--port", &port], &port),
+        (
+            &["--model", "sentiment", "--api-keys", &path("keys")],
+            "there is no key in it",
+        ),
+        (
+            &["--model", "sentiment", "--api-keys", &path("short")],
+            "line 1",
+        ),
+        (
+            &["--model", "sentiment", "--config", &path("limits.toml")],
+            "`rows` is 0",
+        ),
+        (
+            &["--model", "sentiment", "--config", &path("wrong.toml")],
+            "prot",
+        ),
+        (
+            &["--model", "sentiment", "--cors-origin", "example.org"],
+            "example.org",
+        ),
+    ];
+    for (flags, says) in cases {
+        let mut all = vec!["serve", "--log", "off"];
+        if !flags.contains(&"--port") {
+            all.extend(["--port", "0"]);
+        }
+        all.extend(flags);
+        let error = failure(&all, 1);
+        assert!(error.contains(says), "{flags:?}: {error}");
+    }
+    failure(&["serve", "--tls-key", "key.pem"], 2);
+}
