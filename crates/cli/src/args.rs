@@ -127,7 +127,7 @@ pub enum Command {
 /// Which model, and how it runs.
 #[derive(Args, Clone)]
 pub struct ModelArgs {
-    /// A checkpoint folder, or the name of a model that ships; without it, `mini`
+    /// A checkpoint folder, or the name of a model that ships; without it, the one for this task
     #[arg(long, value_name = "DIR|NAME", value_parser = NonEmptyStringValueParser::new())]
     pub model: Option<String>,
     /// Threads; without it, what affinity and cgroup allow

@@ -6,7 +6,7 @@ use albert_tasks::Result as TaskResult;
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::args::RowsArgs;
 use crate::output;
@@ -111,23 +111,33 @@ fn together<T, A>(rows: &[T], answer: impl Fn(&[T]) -> TaskResult<Vec<A>>) -> Ve
     }
 }
 
-/// An answer as JSON; with `abstain`, also whether its confidence is too low to go without a
-/// person.
-pub fn with_abstention(answer: &impl Serialize, abstain: Option<f32>) -> Result<Value> {
-    let mut value = serde_json::to_value(answer)?;
-    let Some(threshold) = abstain else {
-        return Ok(value);
+/// An answer as JSON, whose numbers have as many digits as f32 has; and, if that was asked, whether
+/// its confidence is too low to go without a person.
+#[derive(Serialize)]
+pub struct Judged<'a, A> {
+    #[serde(flatten)]
+    answer: &'a A,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    needs_a_person: Option<bool>,
+}
+
+/// The answer; with `abstain`, judged.
+pub fn with_abstention<A: Serialize>(answer: &A, abstain: Option<f32>) -> Result<Judged<'_, A>> {
+    let needs_a_person = match abstain {
+        None => None,
+        Some(threshold) => Some(needs_a_person(&serde_json::to_value(answer)?, threshold)),
     };
-    let confidence = |fields: &Map<String, Value>| match fields.get("confidence") {
-        Some(confidence) => confidence.as_f64(),
-        None => fields.get("answers")?.get(0)?.get("confidence")?.as_f64(),
-    };
-    if let Value::Object(fields) = &mut value {
-        let unsure = confidence(fields).is_none_or(|c| c < f64::from(threshold));
-        let none = fields.get("no_answer") == Some(&Value::Bool(true));
-        fields.insert("needs_a_person".to_owned(), json!(unsure || none));
-    }
-    Ok(value)
+    Ok(Judged {
+        answer,
+        needs_a_person,
+    })
+}
+
+fn needs_a_person(answer: &Value, threshold: f32) -> bool {
+    let best = &answer["answers"][0]["confidence"];
+    let confidence = answer.get("confidence").unwrap_or(best).as_f64();
+    let unsure = confidence.is_none_or(|c| c < f64::from(threshold));
+    unsure || answer["no_answer"] == true
 }
 
 /// The sentence for people about an answer that is not sure enough.

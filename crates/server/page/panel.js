@@ -4,8 +4,17 @@
 import { curl, fitting, post, Problem } from "./api.js";
 import { count, duration, el, prose } from "./dom.js";
 
+// What becomes of a text that is longer than the model reads; every model's task has a way of its own.
+const LONG = {
+  name: "truncate",
+  label: "Long texts",
+  option: true,
+  choices: [["", "as usual"], ["end", "beginning only"], ["windows", "in windows"], ["error", "refuse"]],
+};
+
 export function taskPanel(tab, app) {
-  const fields = new Map(tab.fields.map((field) => [field.name, makeField(tab, field)]));
+  const given = tab.whole ? tab.fields : [...tab.fields, LONG];
+  const fields = new Map(given.map((field) => [field.name, makeField(tab, field)]));
   const chooser = el("select", { id: `${tab.id}-model`, name: "model" });
   const modelError = errorFor(`${tab.id}-model`);
   const modelRow = el("div.field.inline", { hidden: true }, el("label", { for: `${tab.id}-model` }, "Model"), chooser, modelError);
@@ -114,6 +123,7 @@ export function taskPanel(tab, app) {
     const model = chooser.value;
     const body = tab.body(values);
     if (model) body.model = model;
+    if (values.truncate) body.truncate = values.truncate;
     try {
       const { reply, took } = await post(tab.route, body, mine.signal);
       if (running !== mine) return;
@@ -232,7 +242,7 @@ function makeField(tab, field) {
   const attributes = { id, name: field.name, autocomplete: "off", placeholder: field.placeholder };
   let input;
   if (field.choices) {
-    input = el("select", attributes, field.choices.map((choice) => el("option", { value: choice }, choice)));
+    input = el("select", attributes, field.choices.map((choice) => (Array.isArray(choice) ? choice : [choice, choice])).map(([value, name]) => el("option", { value }, name)));
   } else if (field.line) {
     input = el("input", { ...attributes, type: "text" });
   } else {

@@ -37,7 +37,6 @@ pub(crate) struct App {
     pub(crate) workers: usize,
     requests: Arc<Semaphore>,
     leaving: AtomicBool,
-    draining: AtomicBool,
 }
 
 impl App {
@@ -67,7 +66,6 @@ impl App {
             started: Instant::now(),
             workers,
             leaving: AtomicBool::new(false),
-            draining: AtomicBool::new(false),
             options,
         }))
     }
@@ -94,15 +92,6 @@ impl App {
         self.leaving.load(Ordering::SeqCst)
     }
 
-    /// From now on nothing new is begun.
-    pub(crate) fn drain(&self) {
-        self.draining.store(true, Ordering::SeqCst);
-    }
-
-    pub(crate) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::SeqCst)
-    }
-
     /// All routes.
     pub(crate) fn router(self: &Arc<Self>) -> std::result::Result<Router, Error> {
         let app = Arc::clone(self);
@@ -115,6 +104,7 @@ impl App {
             .route("/v1/similarity", post(v1::similarity))
             .route("/v1/tokenize", post(v1::tokenize))
             .route("/v1/embeddings", post(openai::embeddings))
+            .route("/", post(tei::embed))
             .route("/embed", post(tei::embed))
             .route("/predict", post(tei::predict))
             .route("/rerank", post(tei::rerank))
@@ -123,13 +113,15 @@ impl App {
             .route_layer(from_fn_with_state(Arc::clone(&app), admit));
         let lists = Router::new()
             .route("/v1/models", get(v1::models))
+            .route("/v1/models/{name}", get(openai::model))
             .route("/info", get(tei::info))
             .route_layer(from_fn_with_state(Arc::clone(&app), let_in));
         let open = Router::new()
             .route("/health", get(operations::health))
             .route("/ready", get(operations::ready))
             .route("/metrics", get(operations::metrics))
-            .route("/openapi.json", get(documents::openapi));
+            .route("/openapi.json", get(documents::openapi))
+            .route("/", get(page));
         let router = tasks
             .merge(lists)
             .merge(open)
@@ -230,7 +222,7 @@ impl Drop for Counted<'_> {
 
 /// The route's own text, which lives as long as the program.
 fn known(path: &str) -> &'static str {
-    const ROUTES: [&str; 19] = [
+    const ROUTES: [&str; 21] = [
         "/v1/fill-mask",
         "/v1/classify",
         "/v1/zero-shot",
@@ -240,6 +232,8 @@ fn known(path: &str) -> &'static str {
         "/v1/tokenize",
         "/v1/embeddings",
         "/v1/models",
+        "/v1/models/{name}",
+        "/",
         "/embed",
         "/predict",
         "/rerank",
@@ -273,21 +267,16 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
 
 async fn admitted(app: &Arc<App>, request: Request, next: Next) -> Result<Response> {
     app.options.keys.admit(request.headers())?;
-    if app.is_draining() {
-        return Err(Problem::draining());
-    }
     let limits = &app.options.limits;
     let place = Arc::clone(&app.requests).try_acquire_owned();
     let _place = place.map_err(|_| {
         let detail = format!("{} requests are being answered already", limits.requests);
         Problem::busy(detail, 1)
     })?;
-    // The body has a time of its own within.
+    // Body and answer have a time each within; this holds whatever they do.
     let seconds = limits.request_seconds + limits.body_seconds;
     let answer = tokio::time::timeout(Duration::from_secs(seconds), next.run(request));
-    answer
-        .await
-        .map_err(|_| Problem::too_slow(limits.request_seconds))
+    answer.await.map_err(|_| Problem::too_slow(seconds))
 }
 
 /// The page's files, which need no key: the page asks for it.

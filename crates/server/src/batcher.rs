@@ -24,6 +24,9 @@ use crate::queue::{Queue, Taken, Ticket};
 /// Before a model was seen to do anything: so much in a batch.
 const FIRST_COST: usize = 1024;
 
+/// A request may wait so many times as long as it takes, beyond what every request may.
+const PATIENCE: f64 = 8.0;
+
 /// Rows that can go through an engine together.
 #[derive(Clone)]
 struct Lane {
@@ -58,6 +61,7 @@ struct Shared {
     wake: Condvar,
     batch_tokens: usize,
     batch_time: Duration,
+    queue_time: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -91,6 +95,7 @@ impl Batcher {
             wake: Condvar::new(),
             batch_tokens: limits.batch_tokens,
             batch_time: Duration::from_millis(limits.batch_ms),
+            queue_time: Duration::from_millis(limits.queue_ms),
             metrics,
         });
         let own = Arc::clone(&shared);
@@ -145,20 +150,29 @@ impl Batcher {
             };
             (job.row.cost(), job)
         };
-        let jobs = rows.into_iter().enumerate().map(job).collect();
+        let jobs: Vec<(usize, Job)> = rows.into_iter().enumerate().map(job).collect();
+        let own = jobs.iter().map(|(cost, _)| cost).sum();
+        let pace = lane.model.pace();
         let mut state = self.shared.lock();
         if state.closed {
             return Err(Problem::draining());
         }
-        let pushed = state.queue.push(lane, jobs);
+        let ahead = state.queue.ahead(own);
+        let busy = || {
+            let seconds = pace.map_or(1.0, |pace| ahead as f64 / pace);
+            let detail = format!("{ahead} tokens would be computed before this request");
+            Problem::busy(detail, seconds.ceil() as u64)
+        };
+        let seconds = |cost: usize| pace.map_or(0.0, |pace| cost as f64 / pace);
+        // What takes long by itself may wait longer.
+        let bound = self.shared.queue_time.as_secs_f64() + PATIENCE * seconds(own);
+        if seconds(ahead) > bound {
+            return Err(busy());
+        }
+        let ticket = state.queue.push(lane, jobs).map_err(|_| busy())?;
         let cost = state.queue.cost();
         self.shared.metrics.queue_tokens.set(cost as i64);
         drop(state);
-        let ticket = pushed.map_err(|_| {
-            let seconds = lane.model.pace().map_or(1.0, |pace| cost as f64 / pace);
-            let detail = format!("{cost} tokens are waiting to be computed already");
-            Problem::busy(detail, seconds.ceil() as u64)
-        })?;
         self.shared.wake.notify_one();
         Ok(Waiting {
             ticket,

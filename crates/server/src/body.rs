@@ -59,6 +59,12 @@ async fn read(request: Request, most: usize) -> Result<Vec<u8>> {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    // A list would be read as an object without names.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        serde_json::from_slice::<serde::de::IgnoredAny>(bytes)
+            .map_err(|error| Problem::not_json(error.to_string()))?;
+        return Err(Problem::field("body", "must be an object, not a list"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();
@@ -78,9 +84,11 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 /// The message without its place in the text, which is of no use to whoever sent an object.
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    match text.rfind(" at line ") {
-        Some(at) => text[..at].to_owned(),
-        None => text,
+    let text = text.rfind(" at line ").map_or(&*text, |at| &text[..at]);
+    // Rust's words for what people call otherwise.
+    match text.split_once("expected struct ") {
+        Some((before, _)) => format!("{before}expected an object"),
+        None => text.replace("expected usize", "expected a whole number, 0 or more"),
     }
 }
 

@@ -71,8 +71,15 @@ pub struct Limits {
     pub connections: usize,
     /// Requests at a time; others are refused with 429.
     pub requests: usize,
-    /// Tokens that wait to be computed; while there are more, requests are refused with 429.
+    /// Tokens that may be ahead of a request in the queue; with more, it is refused with 429.
     pub queue_tokens: usize,
+    /// Milliseconds that a request may wait before it is computed, by what the model was seen to
+    /// do, and eight times as long as it takes by itself; it is refused with 429 if it were more.
+    pub queue_ms: u64,
+    /// Characters of all texts of a request that are only cut into pieces: the answer is longer by far.
+    pub tokenize_characters: usize,
+    /// Candidates of a `fill-mask` request: masks times `top`.
+    pub candidates: usize,
     /// Tokens of a batch.
     pub batch_tokens: usize,
     /// Milliseconds that a batch should take at most.
@@ -100,6 +107,9 @@ impl Default for Limits {
             connections: 4096,
             requests: 1024,
             queue_tokens: 65_536,
+            queue_ms: 500,
+            tokenize_characters: 200_000,
+            candidates: 20_000,
             batch_tokens: 4096,
             batch_ms: 50,
             header_seconds: 15,
@@ -122,6 +132,8 @@ impl Limits {
             ("connections", self.connections == 0),
             ("requests", self.requests == 0),
             ("queue_tokens", self.queue_tokens == 0),
+            ("tokenize_characters", self.tokenize_characters == 0),
+            ("candidates", self.candidates == 0),
             ("batch_tokens", self.batch_tokens == 0),
             ("batch_ms", self.batch_ms == 0),
             ("header_seconds", self.header_seconds == 0),

@@ -88,7 +88,7 @@ pub fn serve(
             .name("orders".to_owned())
             .spawn(move || began(address, give))
             .map_err(Error::Thread)?;
-        server.run(orders).await
+        Ok(server.run(orders).await)
     });
     // What was cut off is not waited for.
     runtime.shutdown_background();

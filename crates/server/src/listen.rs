@@ -9,22 +9,26 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Error;
 use crate::app::App;
-use crate::config::Limits;
 use crate::tls;
+
+/// Whoever has connected at the last moment has so long to send something.
+const FIRST_BYTES: Duration = Duration::from_millis(100);
 
 /// A server that listens, and is about to answer.
 pub struct Server {
     app: Arc<App>,
     listener: TcpListener,
     address: SocketAddr,
+    door: Door,
 }
 
 /// What [`Server::run`] is told while it runs.
@@ -38,6 +42,15 @@ pub enum Order {
 
 impl Server {
     pub(crate) async fn bind(app: Arc<App>) -> std::result::Result<Self, Error> {
+        let limits = app.options.limits.clone();
+        let door = Door {
+            router: app.router()?,
+            tls: app.options.tls.as_ref().map(tls::acceptor).transpose()?,
+            places: Arc::new(Semaphore::new(limits.connections)),
+            graceful: GracefulShutdown::new(),
+            header_time: Duration::from_secs(limits.header_seconds),
+            connections: app.metrics.connections.clone(),
+        };
         let wanted = app.options.address;
         let bind = |error| Error::Bind {
             address: wanted,
@@ -49,6 +62,7 @@ impl Server {
             app,
             listener,
             address,
+            door,
         })
     }
 
@@ -60,22 +74,14 @@ impl Server {
     /// Answers until it is told to end. From then on it is not ready, and every answer closes its
     /// connection; after `notice_ms` nothing new is accepted, and the call returns once all that
     /// was accepted is answered, or after `drain_seconds`: `true` if nothing was cut off.
-    ///
-    /// # Errors
-    /// An origin of `cors_origins` that is none.
-    pub async fn run(
-        self,
-        mut orders: tokio::sync::mpsc::Receiver<Order>,
-    ) -> std::result::Result<bool, Error> {
-        let (app, listener) = (self.app, self.listener);
+    pub async fn run(self, mut orders: tokio::sync::mpsc::Receiver<Order>) -> bool {
+        let Self {
+            app,
+            listener,
+            door,
+            ..
+        } = self;
         let limits = app.options.limits.clone();
-        let door = Door {
-            router: app.router()?,
-            tls: app.options.tls.as_ref().map(tls::acceptor).transpose()?,
-            places: Arc::new(Semaphore::new(limits.connections)),
-            graceful: GracefulShutdown::new(),
-            limits: limits.clone(),
-        };
         loop {
             tokio::select! {
                 biased;
@@ -96,23 +102,21 @@ impl Server {
                 () = door.let_in(&listener) => {}
             }
         }
-        // Whoever has connected by now counts as accepted.
-        while timeout(Duration::ZERO, door.let_in(&listener))
-            .await
-            .is_ok()
-        {}
-        drop(listener);
-        app.drain();
+        door.close(listener);
+        // hyper closes a connection of which it has not read yet.
+        tokio::time::sleep(FIRST_BYTES).await;
         let bound = Duration::from_secs(limits.drain_seconds);
         let drained = timeout(bound, door.graceful.shutdown()).await;
         if drained.is_err() {
             let seconds = limits.drain_seconds;
             tracing::warn!(seconds, "connections were cut off");
-            return Ok(false);
+            return false;
         }
         // Joins the computing thread.
         let closed = tokio::task::spawn_blocking(move || app.batcher.close()).await;
-        Ok(closed.is_ok())
+        let connections = door.connections.get();
+        tracing::info!(connections, "all that was accepted is answered");
+        closed.is_ok()
     }
 }
 
@@ -122,12 +126,13 @@ struct Door {
     tls: Option<TlsAcceptor>,
     places: Arc<Semaphore>,
     graceful: GracefulShutdown,
-    limits: Limits,
+    header_time: Duration,
+    /// How many came in.
+    connections: Counter,
 }
 
 impl Door {
-    /// Lets the next connection in, once there is a place for one, and answers it on a task of its
-    /// own.
+    /// Lets the next connection in, once there is a place for one.
     async fn let_in(&self, listener: &TcpListener) {
         let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
             return;
@@ -140,13 +145,33 @@ impl Door {
                 return tokio::time::sleep(Duration::from_millis(50)).await;
             }
         };
+        self.welcome(stream, place);
+    }
+
+    /// Lets in whoever has connected by now, and nobody after.
+    fn close(&self, listener: TcpListener) {
+        // Asks the system itself: the runtime hears of connections a little later.
+        let Ok(listener) = listener.into_std() else {
+            return;
+        };
+        while let Ok((stream, _)) = listener.accept() {
+            let place = Arc::clone(&self.places).try_acquire_owned();
+            let stream = stream
+                .set_nonblocking(true)
+                .and_then(|()| TcpStream::from_std(stream));
+            if let (Ok(stream), Ok(place)) = (stream, place) {
+                self.welcome(stream, place);
+            }
+        }
+    }
+
+    /// Answers a connection on a task of its own.
+    fn welcome(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+        self.connections.inc();
         // Answers are small and wanted at once.
         let _ = stream.set_nodelay(true);
         let (router, tls) = (self.router.clone(), self.tls.clone());
-        let (header, watcher) = (
-            Duration::from_secs(self.limits.header_seconds),
-            self.graceful.watcher(),
-        );
+        let (header, watcher) = (self.header_time, self.graceful.watcher());
         tokio::spawn(async move {
             match tls {
                 None => answer(stream, router, header, watcher).await,

@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     registry: Registry,
     pub(crate) requests: Family<Outcome, Counter>,
     pub(crate) seconds: Family<OfRoute, Histogram>,
+    pub(crate) connections: Counter,
     pub(crate) in_flight: Gauge,
     pub(crate) queue_seconds: Histogram,
     pub(crate) queue_tokens: Gauge,
@@ -51,6 +52,7 @@ impl Metrics {
             registry: Registry::with_prefix("albert"),
             requests: Family::default(),
             seconds: Family::new_with_constructor(latencies),
+            connections: Counter::default(),
             in_flight: Gauge::default(),
             queue_seconds: latencies(),
             queue_tokens: Gauge::default(),
@@ -72,6 +74,11 @@ impl Metrics {
             "From the headers' arrival to the answer",
             Unit::Seconds,
             metrics.seconds.clone(),
+        );
+        registry.register(
+            "connections",
+            "Connections that were accepted",
+            metrics.connections.clone(),
         );
         registry.register(
             "requests_in_flight",

@@ -179,14 +179,15 @@ impl Served {
         }
     }
 
-    /// The most pieces of a row.
+    /// The most pieces that it reads at once.
     pub(crate) fn max_length(&self) -> usize {
         let positions = self.model.engine.config().max_position_embeddings;
-        self.model
-            .settings
-            .max_length
-            .unwrap_or(positions)
-            .min(positions)
+        // Vectors are made of as much as there are positions, however short the texts that the
+        // model learnt from.
+        let heads = [Route::Classify, Route::Answer, Route::Tag];
+        let head = heads.iter().any(|route| self.serves(*route));
+        let learnt = self.model.settings.max_length.filter(|_| head);
+        learnt.unwrap_or(positions).min(positions)
     }
 
     /// Runs a row of the model's longest, so that what is prepared once is prepared.
@@ -372,7 +373,7 @@ pub(crate) struct OpenAiModel {
 }
 
 impl OpenAiModel {
-    fn new(id: String) -> Self {
+    pub(crate) fn new(id: String) -> Self {
         Self {
             id,
             object: "model",

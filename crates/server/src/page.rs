@@ -43,22 +43,22 @@ mod tests {
 
     #[test]
     fn the_page_and_all_that_it_names_are_there() {
-        let page = page_file("/").unwrap();
-        assert_eq!(page.content_type, "text/html; charset=utf-8");
-        assert_eq!(page_file("/index.html"), Some(page));
-        let text = std::str::from_utf8(page.bytes).unwrap();
-        let mut named = 0;
-        for part in text.split(['"', '\'']) {
-            let path = part.trim_start_matches("./").trim_start_matches('/');
-            if [".js", ".css", ".svg"]
-                .iter()
-                .any(|end| path.ends_with(end))
-            {
-                named += 1;
-                assert!(page_file(&format!("/{path}")).is_some(), "{path}");
+        assert_eq!(page_file("/index.html"), page_file("/"));
+        for name in ["/", "/api.html"] {
+            let page = page_file(name).unwrap();
+            assert_eq!(page.content_type, "text/html; charset=utf-8");
+            let text = std::str::from_utf8(page.bytes).unwrap();
+            let mut named = 0;
+            for part in text.split(['"', '\'']) {
+                let path = part.trim_start_matches("./").trim_start_matches('/');
+                let file = [".js", ".css", ".svg", ".html"];
+                if file.iter().any(|end| path.ends_with(end)) {
+                    named += 1;
+                    assert!(page_file(&format!("/{path}")).is_some(), "{path}");
+                }
             }
+            assert!(named > 2, "{name} names neither script nor style");
         }
-        assert!(named > 0, "the page names neither script nor style");
     }
 
     #[test]

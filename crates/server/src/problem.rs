@@ -104,10 +104,10 @@ impl Problem {
         self
     }
 
-    /// The same where rows from `first` on are those of another field.
-    pub(crate) fn moved(mut self, first: usize, field: &str) -> Self {
+    /// The same where rows from `first` on are those of another field, which may be a list.
+    pub(crate) fn moved(mut self, first: usize, field: &str, list: bool) -> Self {
         if let Some(row) = self.row.filter(|row| *row >= first) {
-            self.row = Some(row - first);
+            self.row = list.then_some(row - first);
             self.field = Some(field.to_owned());
         }
         self
@@ -144,6 +144,11 @@ impl Problem {
     pub(crate) fn internal(detail: impl Into<String>) -> Self {
         let title = "The server failed";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, title, detail)
+    }
+
+    pub(crate) fn with_status(mut self, status: StatusCode) -> Self {
+        self.status = status.as_u16();
+        self
     }
 
     pub(crate) fn status(&self) -> StatusCode {

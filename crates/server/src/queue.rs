@@ -35,12 +35,14 @@ struct Request<R> {
     ticket: Ticket,
     /// When its turn came, in the order of all turns.
     turn: u64,
+    /// Of its rows.
+    cost: usize,
     /// Never empty; in the order in which they leave.
     rows: VecDeque<(usize, R)>,
 }
 
 impl<L: PartialEq + Clone, R> Queue<L, R> {
-    /// A queue that takes no more requests once the rows in it cost `most`.
+    /// A queue that takes no more requests once `most` is ahead of them ([`Queue::ahead`]).
     pub(crate) fn new(most: usize) -> Self {
         Self {
             lanes: Vec::new(),
@@ -61,17 +63,25 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         self.lanes.iter().map(|lane| lane.requests.len()).sum()
     }
 
-    /// Adds a request's rows, each with its cost. A queue that is not full takes a request of any
-    /// size: one that is larger than the queue is split, not refused for ever.
+    /// What is computed before a request of some cost is, about: its rows take turns with those of
+    /// the others, so that each holds it up by no more than its own cost.
+    pub(crate) fn ahead(&self, cost: usize) -> usize {
+        let requests = self.lanes.iter().flat_map(|lane| &lane.requests);
+        requests.map(|request| request.cost.min(cost)).sum()
+    }
+
+    /// Adds a request's rows, each with its cost. One of any size is taken where not too much is
+    /// ahead of it, and split; and however large it is, there is room for small ones behind it.
     ///
     /// # Errors
-    /// The rows, where the queue is full.
+    /// The rows, where too much is ahead of them.
     pub(crate) fn push(
         &mut self,
         key: &L,
         rows: Vec<(usize, R)>,
     ) -> std::result::Result<Ticket, Vec<(usize, R)>> {
-        if self.cost >= self.most {
+        let cost = rows.iter().map(|(cost, _)| cost).sum();
+        if self.ahead(cost) >= self.most {
             return Err(rows);
         }
         let turn = self.turn();
@@ -79,10 +89,11 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         if rows.is_empty() {
             return Ok(ticket);
         }
-        self.cost += rows.iter().map(|(cost, _)| cost).sum::<usize>();
+        self.cost += cost;
         let request = Request {
             ticket,
             turn,
+            cost,
             rows: rows.into(),
         };
         match self.lanes.iter_mut().find(|lane| lane.key == *key) {
@@ -112,6 +123,7 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
                 break;
             };
             cost += own;
+            request.cost -= own;
             rows.push(row);
             if !request.rows.is_empty() {
                 request.turn = self.turn();
@@ -129,7 +141,7 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         for lane in &mut self.lanes {
             let found = lane.requests.iter().position(|r| r.ticket == ticket);
             if let Some(request) = found.and_then(|at| lane.requests.remove(at)) {
-                self.cost -= request.rows.iter().map(|(cost, _)| cost).sum::<usize>();
+                self.cost -= request.cost;
                 self.tidy();
                 return request.rows.len();
             }

@@ -60,7 +60,14 @@ impl Simulation {
         let number = self.requests.len();
         let rows = costs.iter().enumerate();
         let rows = rows.map(|(row, &cost)| (cost, (number, row))).collect();
-        let (full, before) = (self.queue.cost() >= self.most, self.queue.requests());
+        let own: usize = costs.iter().sum();
+        let ahead = self
+            .waiting
+            .iter()
+            .map(|number| self.remain(*number).min(own));
+        let ahead: usize = ahead.sum();
+        assert_eq!(self.queue.ahead(own), ahead);
+        let (full, before) = (ahead >= self.most, self.queue.requests());
         match self.queue.push(&lane, rows) {
             Err(rows) => {
                 assert!(full, "refused while there was room");
@@ -138,15 +145,15 @@ impl Simulation {
         cost
     }
 
+    /// What a request's rows that wait cost.
+    fn remain(&self, number: usize) -> usize {
+        let request = &self.requests[number];
+        request.costs[request.left..].iter().sum()
+    }
+
     fn check(&self) {
-        let remain = |number: &usize| {
-            let request = &self.requests[*number];
-            request.costs[request.left..].iter().sum::<usize>()
-        };
-        assert_eq!(
-            self.queue.cost(),
-            self.waiting.iter().map(remain).sum::<usize>()
-        );
+        let remain = self.waiting.iter().map(|number| self.remain(*number));
+        assert_eq!(self.queue.cost(), remain.sum::<usize>());
         assert_eq!(self.queue.requests(), self.waiting.len());
     }
 }
@@ -192,6 +199,19 @@ fn a_large_request_holds_up_no_small_one() {
     queue.push(&0, vec![(8, (1, 0))]).unwrap();
     let next = queue.take(64).unwrap();
     assert!(next.rows.contains(&(1, 0)));
+}
+
+#[test]
+fn behind_a_request_of_any_size_there_is_room_for_small_ones() {
+    let mut queue = Queue::new(100);
+    let rows = |number: usize, count| (0..count).map(|row| (8, (number, row))).collect();
+    queue.push(&0, rows(0, 1000)).unwrap();
+    assert!(queue.push(&0, rows(1, 1000)).is_err());
+    for number in 2..14 {
+        queue.push(&0, rows(number, 1)).unwrap();
+    }
+    // Now so many wait that another small one would wait too long.
+    assert!(queue.push(&0, rows(14, 1)).is_err());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `albert fill-mask`.
 
+use albert_checkpoint::DEFAULT_MODEL;
 use albert_tasks::{FillMask, Filled};
 use anyhow::Result;
 
@@ -7,7 +8,7 @@ use crate::args::FillMaskArgs;
 use crate::output;
 
 pub fn run(args: FillMaskArgs) -> Result<()> {
-    let (engine, tokenizer) = super::open_model(&args.model)?;
+    let (engine, tokenizer) = super::open_model(&args.model, DEFAULT_MODEL)?;
     let task = FillMask::new(engine, tokenizer)?;
     let texts: Vec<&str> = args.texts.iter().map(String::as_str).collect();
     let answers = task.fill(&texts, args.top as usize)?;

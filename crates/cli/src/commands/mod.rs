@@ -99,9 +99,11 @@ fn engine_options(args: &ModelArgs, checkpoint: &Checkpoint) -> EngineOptions {
     }
 }
 
-/// The model and tokenizer that the flags name.
-fn open_model(args: &ModelArgs) -> Result<(Arc<Engine>, Arc<Tokenizer>)> {
-    let (checkpoint, engine) = open_engine(args)?;
+/// The model and tokenizer that the flags name, or those of the name `default`.
+fn open_model(args: &ModelArgs, default: &str) -> Result<(Arc<Engine>, Arc<Tokenizer>)> {
+    let mut args = args.clone();
+    args.model.get_or_insert_with(|| default.to_owned());
+    let (checkpoint, engine) = open_engine(&args)?;
     Ok((Arc::new(engine), Arc::new(tokenizer_of(&checkpoint)?)))
 }
 

@@ -1,5 +1,6 @@
 //! `albert order`.
 
+use albert_checkpoint::DEFAULT_MODEL;
 use albert_tasks::{OrderJudgement, SentenceOrder};
 use anyhow::Result;
 
@@ -7,7 +8,7 @@ use crate::args::OrderArgs;
 use crate::output;
 
 pub fn run(args: OrderArgs) -> Result<()> {
-    let (engine, tokenizer) = super::open_model(&args.model)?;
+    let (engine, tokenizer) = super::open_model(&args.model, DEFAULT_MODEL)?;
     let answer = SentenceOrder::new(engine, tokenizer)?.judge(&args.text_a, &args.text_b)?;
     if args.json {
         return output::json(&answer);

@@ -1,5 +1,6 @@
 //! `albert score`.
 
+use albert_checkpoint::DEFAULT_MODEL;
 use albert_train::{ScoreOptions, score};
 use anyhow::Result;
 
@@ -8,7 +9,7 @@ use crate::output;
 use crate::progress::Steps;
 
 pub fn run(args: ScoreArgs) -> Result<()> {
-    let (engine, tokenizer) = super::open_model(&args.model)?;
+    let (engine, tokenizer) = super::open_model(&args.model, DEFAULT_MODEL)?;
     let options = ScoreOptions {
         limit: args.limit.map(|limit| limit as usize),
         examples: args.examples,

@@ -1,5 +1,6 @@
 //! `albert try`: both of ALBERT's pretraining tasks at a glance.
 
+use albert_checkpoint::DEFAULT_MODEL;
 use albert_tasks::{FillMask, SentenceOrder};
 use anyhow::Result;
 use serde_json::json;
@@ -11,7 +12,7 @@ use crate::output;
 const TOP: usize = 5;
 
 pub fn run(args: TryArgs) -> Result<()> {
-    let (engine, tokenizer) = super::open_model(&args.model)?;
+    let (engine, tokenizer) = super::open_model(&args.model, DEFAULT_MODEL)?;
     let fill = FillMask::new(engine.clone(), tokenizer.clone())?;
     let order = SentenceOrder::new(engine, tokenizer)?;
     let filled = fill.fill(&[&args.text], TOP)?;

@@ -5,6 +5,8 @@ export default {
   id: "tokens",
   title: "Tokens",
   route: "tokenize",
+  // Texts of any length are cut into pieces.
+  whole: true,
   lead: "How a model cuts a text into pieces of its vocabulary.",
   fields: [
     { name: "text", label: "Text", rows: 4 },

@@ -28,6 +28,7 @@ use crate::problem::Problem;
         v1::tokenize,
         v1::models,
         openai::embeddings,
+        openai::model,
         tei::embed,
         tei::predict,
         tei::rerank,

@@ -7,6 +7,7 @@ pub(crate) mod tei;
 pub(crate) mod v1;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use albert_tasks::{Asked, Embedding, LongText};
 use serde::Deserialize;
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use crate::App;
 use crate::models::{Route, Served};
 use crate::problem::{Problem, Result};
+use crate::texts::Texts;
 
 /// What becomes of a text that is longer than the model reads. Without it: classes are told from
 /// its beginning, everything else from windows over all of it.
@@ -51,11 +53,16 @@ impl App {
         model: &Arc<Served>,
         make: impl FnOnce() -> Result<Vec<Asked<A>>> + Send + 'static,
     ) -> Result<Vec<A>> {
-        let questions = self.aside(make).await??;
-        match Asked::all(questions) {
-            Some(all) => self.batcher.answer(model, all).await,
-            None => Ok(Vec::new()),
-        }
+        let seconds = self.options.limits.request_seconds;
+        let answer = async {
+            let questions = self.aside(make).await??;
+            match Asked::all(questions) {
+                Some(all) => self.batcher.answer(model, all).await,
+                None => Ok(Vec::new()),
+            }
+        };
+        let answer = tokio::time::timeout(Duration::from_secs(seconds), answer).await;
+        answer.map_err(|_| Problem::too_slow(seconds))?
     }
 
     /// Does work that takes a core for a while beside the threads that answer sockets.
@@ -77,12 +84,13 @@ impl App {
         self: &Arc<Self>,
         model: &Arc<Served>,
         field: &'static str,
-        texts: Vec<String>,
+        Texts { texts, list }: Texts,
         long: Option<LongText>,
     ) -> Result<Vec<(Embedding, usize)>> {
         let task = model.embedder();
         let make = move || {
             let ask = |(row, text): (usize, String)| {
+                let row = list.then_some(row);
                 let asked = task.ask(&text, long).map_err(|e| refused(field, row, &e))?;
                 let tokens = asked.tokens();
                 Ok(asked.map(move |embedding| (embedding, tokens)))
@@ -93,16 +101,19 @@ impl App {
     }
 }
 
-/// A row that its task refuses.
-pub(crate) fn refused(field: &'static str, row: usize, error: &albert_tasks::Error) -> Problem {
-    use albert_tasks::Error::{LongQuestion, NoMask, NoWindows, TooLong};
+/// A text that its task refuses, and which of them it is where there is a list.
+pub(crate) fn refused(
+    field: &'static str,
+    row: Option<usize>,
+    error: &albert_tasks::Error,
+) -> Problem {
+    use albert_tasks::Error::{LongQuestion, NoMask, NoWindows};
     let detail = error.to_string();
     match error {
         NoMask { text, .. } => Problem::field(field, format!("no [MASK] to fill in {text:?}")),
         LongQuestion { .. } => Problem::field("question", detail),
         NoWindows => Problem::field("truncate", detail),
-        TooLong { .. } => Problem::field(field, detail),
         _ => Problem::field(field, detail),
     }
-    .in_row(Some(row))
+    .in_row(row)
 }

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use albert_tasks::LongText;
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -13,7 +14,7 @@ use serde_json::json;
 
 use crate::App;
 use crate::body::Sent;
-use crate::models::Route;
+use crate::models::{OpenAiModel, Route};
 use crate::problem::Problem;
 use crate::texts::Texts;
 
@@ -87,7 +88,11 @@ impl From<Problem> for OpenAiProblem {
 }
 
 impl IntoResponse for OpenAiProblem {
-    fn into_response(self) -> Response {
+    fn into_response(mut self) -> Response {
+        if self.0.about() == Some("model") {
+            // What OpenAI's clients turn into their NotFoundError.
+            self.0 = self.0.with_status(StatusCode::NOT_FOUND);
+        }
         let kind = match self.0.status().as_u16() {
             401 => "authentication_error",
             429 => "rate_limit_error",
@@ -129,9 +134,7 @@ pub(crate) async fn embeddings(
         return Err(Problem::field("dimensions", detail).into());
     }
     let long = request.truncate.map(LongText::from);
-    let vectors = app
-        .embed(&model, "input", request.input.texts, long)
-        .await?;
+    let vectors = app.embed(&model, "input", request.input, long).await?;
     let prompt_tokens = vectors.iter().map(|(_, tokens)| tokens).sum();
     let row = |(index, (embedding, _)): (usize, (albert_tasks::Embedding, usize))| EmbeddingRow {
         object: "embedding",
@@ -150,6 +153,23 @@ pub(crate) async fn embeddings(
             total_tokens: prompt_tokens,
         },
     }))
+}
+
+/// A model that is served, as OpenAI's clients ask for it.
+#[utoipa::path(
+    get, path = "/v1/models/{name}", tag = "openai",
+    params(("name" = String, Path, description = "Its name")),
+    responses(
+        (status = 200, description = "It is served", body = OpenAiModel),
+        (status = 404, description = "It is not", body = Problem)
+    )
+)]
+pub(crate) async fn model(
+    State(app): State<Arc<App>>,
+    Path(name): Path<String>,
+) -> Result<Json<OpenAiModel>, OpenAiProblem> {
+    let model = app.model(Some(&name), Route::Tokenize)?;
+    Ok(Json(OpenAiModel::new(model.name.clone())))
 }
 
 fn written(vector: Vec<f32>, format: Format) -> Vector {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::refused;
+use super::v1::check_tokenize;
 use crate::App;
 use crate::body::Sent;
 use crate::models::Route;
@@ -86,9 +87,7 @@ pub(crate) async fn embed(
     }
     let model = app.model(None, Route::Embeddings)?;
     let long = long(request.truncate);
-    let vectors = app
-        .embed(&model, "inputs", request.inputs.texts, long)
-        .await?;
+    let vectors = app.embed(&model, "inputs", request.inputs, long).await?;
     Ok(Json(vectors.into_iter().map(|(e, _)| e.vector).collect()))
 }
 
@@ -164,10 +163,11 @@ pub(crate) async fn predict(
     for (row, texts) in inputs.iter().enumerate() {
         if texts.is_empty() || texts.len() > 2 {
             let detail = format!("{} texts where one or a pair should stand", texts.len());
-            return Err(Problem::field("inputs", detail).in_row(Some(row)).into());
+            let row = (!one).then_some(row);
+            return Err(Problem::field("inputs", detail).in_row(row).into());
         }
         for text in texts {
-            check_text("inputs", Some(row), text, limits)?;
+            check_text("inputs", (!one).then_some(row), text, limits)?;
         }
     }
     if request.raw_scores {
@@ -185,7 +185,7 @@ pub(crate) async fn predict(
                 pair: texts.get(1).map(String::as_str),
             };
             let asked = task.ask(input, long);
-            asked.map_err(|error| refused("inputs", row, &error))
+            asked.map_err(|error| refused("inputs", (!one).then_some(row), &error))
         };
         inputs.iter().enumerate().map(ask).collect()
     };
@@ -347,11 +347,11 @@ impl App {
         many: &'static str,
         truncate: bool,
     ) -> Result<Vec<f32>, Problem> {
-        let mut all = texts;
-        let count = all.len();
-        all.push(first);
+        let count = texts.len();
+        let mut all = Texts { texts, list: true };
+        all.texts.push(first);
         let vectors = self.embed(model, many, all, long(truncate)).await;
-        let mut vectors = vectors.map_err(|problem| problem.moved(count, one))?;
+        let mut vectors = vectors.map_err(|problem| problem.moved(count, one, false))?;
         let Some((first, _)) = vectors.pop() else {
             return Ok(Vec::new());
         };
@@ -398,18 +398,28 @@ pub(crate) async fn tokenize(
 ) -> Answer<Vec<Vec<TeiToken>>> {
     let Sent(request) = sent?;
     request.inputs.check("inputs", &app.options.limits)?;
+    check_tokenize("inputs", &request.inputs, None, &app.options.limits)?;
     let model = app.model(None, Route::Embeddings)?;
     let make = move || {
+        let list = request.inputs.list;
         let cut = |(row, text): (usize, &String)| {
             let options = EncodeOptions::default();
             let encoding = model.model.tokenizer.encode(text, &options);
-            let encoding = encoding.map_err(|error| refused("inputs", row, &error.into()))?;
+            let encoding =
+                encoding.map_err(|e| refused("inputs", list.then_some(row), &e.into()))?;
             let pieces = encoding.pieces();
+            let bytes: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+            let byte = |at: usize| bytes.get(at).copied().unwrap_or(text.len());
             let token = |at: usize| {
                 let special = encoding.special[at];
+                let (start, end) = encoding.offsets[at];
                 TeiToken {
                     id: encoding.ids[at],
-                    text: pieces[at].to_owned(),
+                    // What the text says there, letter by letter.
+                    text: match special {
+                        true => pieces[at].to_owned(),
+                        false => text[byte(start)..byte(end)].to_owned(),
+                    },
                     special,
                     start: (!special).then_some(encoding.offsets[at].0),
                     stop: (!special).then_some(encoding.offsets[at].1),

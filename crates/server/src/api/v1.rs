@@ -80,14 +80,27 @@ pub(crate) async fn fill_mask(
     let began = Instant::now();
     request.text.check("text", &app.options.limits)?;
     let top = top(request.top, 5)?;
+    let masks = request
+        .text
+        .texts
+        .iter()
+        .map(|text| text.matches("[MASK]").count());
+    let candidates = masks.sum::<usize>() * top;
+    if candidates > app.options.limits.candidates {
+        let detail = format!(
+            "{candidates} candidates for all masks together; a request may have {}",
+            app.options.limits.candidates
+        );
+        return Err(Problem::field("text", detail));
+    }
     let model = app.model(request.model.as_deref(), Route::FillMask)?;
     let task = model.fill_mask()?;
     let long = request.truncate.map(LongText::from);
-    let texts = request.text.texts;
+    let Texts { texts, list } = request.text;
     let make = move || {
         let ask = |(row, text): (usize, &String)| {
             let asked = task.ask(text, top, long);
-            asked.map_err(|error| refused("text", row, &error))
+            asked.map_err(|error| refused("text", list.then_some(row), &error))
         };
         texts.iter().enumerate().map(ask).collect()
     };
@@ -132,12 +145,12 @@ pub(crate) async fn classify(
     let model = app.model(request.model.as_deref(), Route::Classify)?;
     let task = model.classifier()?;
     let long = request.truncate.map(LongText::from);
-    let (texts, pairs) = (request.text.texts, request.text_pair);
+    let (Texts { texts, list }, pairs) = (request.text, request.text_pair);
     let make = move || {
         let ask = |(row, text): (usize, &String)| {
             let pair = pairs.as_ref().map(|pairs| pairs.texts[row].as_str());
             let asked = task.ask(TextInput { text, pair }, long);
-            asked.map_err(|error| refused("text", row, &error))
+            asked.map_err(|error| refused("text", list.then_some(row), &error))
         };
         texts.iter().enumerate().map(ask).collect()
     };
@@ -225,13 +238,13 @@ pub(crate) async fn zero_shot(
     let model = app.model(request.model.as_deref(), Route::ZeroShot)?;
     let task = model.zero_shot(request.hypothesis.as_deref())?;
     let long = request.truncate.map(LongText::from);
-    let (texts, labels) = (request.text.texts, request.labels);
+    let (Texts { texts, list }, labels) = (request.text, request.labels);
     let multi_label = request.multi_label;
     let make = move || {
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
         let ask = |(row, text): (usize, &String)| {
             let asked = task.ask(text, &labels, multi_label, long);
-            asked.map_err(|error| refused("text", row, &error))
+            asked.map_err(|error| refused("text", list.then_some(row), &error))
         };
         texts.iter().enumerate().map(ask).collect()
     };
@@ -268,7 +281,11 @@ pub(crate) async fn answer(
     let limits = &app.options.limits;
     request.question.check("question", limits)?;
     request.context.check("context", limits)?;
-    let (questions, contexts) = (request.question.texts, request.context.texts);
+    let Texts {
+        texts: questions,
+        list,
+    } = request.question;
+    let contexts = request.context.texts;
     if contexts.len() != 1 && contexts.len() != questions.len() {
         let detail = format!("{} texts for {} questions", contexts.len(), questions.len());
         return Err(Problem::field("context", detail));
@@ -284,7 +301,7 @@ pub(crate) async fn answer(
         let ask = |(row, question): (usize, &String)| {
             let context = contexts.get(row).unwrap_or(&contexts[0]);
             let asked = task.ask(question, context, &options, long);
-            asked.map_err(|error| refused("context", row, &error))
+            asked.map_err(|error| refused("context", list.then_some(row), &error))
         };
         questions.iter().enumerate().map(ask).collect()
     };
@@ -317,11 +334,11 @@ pub(crate) async fn tag(
     let model = app.model(request.model.as_deref(), Route::Tag)?;
     let task = model.tagger()?;
     let long = request.truncate.map(LongText::from);
-    let texts = request.text.texts;
+    let Texts { texts, list } = request.text;
     let make = move || {
         let ask = |(row, text): (usize, &String)| {
             let asked = task.ask(text, long);
-            asked.map_err(|error| refused("text", row, &error))
+            asked.map_err(|error| refused("text", list.then_some(row), &error))
         };
         texts.iter().enumerate().map(ask).collect()
     };
@@ -378,21 +395,30 @@ pub(crate) async fn similarity(
     let model = app.model(request.model.as_deref(), Route::Similarity)?;
     let long = request.truncate.map(LongText::from);
     let count = request.text.texts.len();
-    let mut texts = request.text.texts;
+    let list = request.text.list;
+    // Rows are told apart, if only to know whose the refused one is.
+    let mut texts = Texts {
+        list: true,
+        ..request.text
+    };
     let pairs = request.text_pair;
     if pairs.is_none() && count * count > limits.rows * 64 {
         let detail = format!("{count} texts are too many to compare each with each");
         return Err(Problem::field("text", detail));
     }
     let paired = pairs.is_some();
-    texts.extend(pairs.into_iter().flat_map(|pairs| pairs.texts));
-    let vectors = app
-        .embed(&model, "text", texts, long)
-        .await
-        .map_err(|problem| {
-            // What stands behind the texts are their partners.
-            problem.moved(count, "text_pair")
-        })?;
+    texts
+        .texts
+        .extend(pairs.into_iter().flat_map(|pairs| pairs.texts));
+    let vectors = app.embed(&model, "text", texts, long).await;
+    let vectors = vectors.map_err(|problem| {
+        // What stands behind the texts are their partners.
+        let problem = problem.moved(count, "text_pair", list);
+        match list {
+            true => problem,
+            false => problem.in_row(None),
+        }
+    })?;
     let (left, right) = vectors.split_at(count);
     let of = |a: &(albert_tasks::Embedding, usize), b: &(albert_tasks::Embedding, usize)| {
         cosine(&a.0.vector, &b.0.vector)
@@ -461,6 +487,28 @@ fn tokens(encoding: &Encoding) -> Tokens {
     }
 }
 
+/// Whether the pieces of texts, each told with its number and place, make no monstrous answer.
+pub(crate) fn check_tokenize(
+    field: &'static str,
+    texts: &Texts,
+    pairs: Option<&Texts>,
+    limits: &crate::config::Limits,
+) -> Result<()> {
+    let all = texts
+        .texts
+        .iter()
+        .chain(pairs.into_iter().flat_map(|pairs| &pairs.texts));
+    let characters: usize = all.map(|text| text.chars().count()).sum();
+    if characters > limits.tokenize_characters {
+        let detail = format!(
+            "{characters} characters in all texts together; a request may have {}",
+            limits.tokenize_characters
+        );
+        return Err(Problem::field(field, detail));
+    }
+    Ok(())
+}
+
 /// How a model cuts texts into pieces.
 #[utoipa::path(
     post, path = "/v1/tokenize", tag = "tasks", request_body = TokenizeRequest,
@@ -474,9 +522,10 @@ pub(crate) async fn tokenize(
     let limits = &app.options.limits;
     request.text.check("text", limits)?;
     check_pairs(&request.text, request.text_pair.as_ref(), limits)?;
+    check_tokenize("text", &request.text, request.text_pair.as_ref(), limits)?;
     let model = app.model(request.model.as_deref(), Route::Tokenize)?;
     let own = Arc::clone(&model);
-    let (texts, pairs) = (request.text.texts, request.text_pair);
+    let (Texts { texts, list }, pairs) = (request.text, request.text_pair);
     let make = move || {
         let options = EncodeOptions::default();
         let tokenizer = &own.model.tokenizer;
@@ -485,7 +534,7 @@ pub(crate) async fn tokenize(
                 None => tokenizer.encode(text, &options),
                 Some(pairs) => tokenizer.encode_pair(text, &pairs.texts[row], &options),
             };
-            let encoding = encoding.map_err(|error| refused("text", row, &error.into()))?;
+            let encoding = encoding.map_err(|e| refused("text", list.then_some(row), &e.into()))?;
             Ok(tokens(&encoding))
         };
         texts.iter().enumerate().map(cut).collect::<Result<_>>()

@@ -191,6 +191,31 @@ fn openai_and_tei_are_answered_in_their_own_shapes() {
     assert_eq!(said[0][0]["special"], true);
     assert_eq!(said[0][0]["start"], Value::Null);
     assert_eq!(said[0][1]["start"], 0);
+    // A token's text is what stands in the input.
+    let said = server
+        .post("/tokenize", &json!({"inputs": "Dvořák plays"}))
+        .ok();
+    let texts: Vec<&str> = said[0]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| t["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        texts[1..texts.len() - 1].concat().replace(' ', ""),
+        "Dvořákplays"
+    );
+    // Their clients may post to the address itself.
+    let inputs = json!({"inputs": "a ship"});
+    assert_eq!(
+        server.post("/", &inputs).ok(),
+        server.post("/embed", &inputs).ok()
+    );
+    assert_eq!(server.get("/v1/models/sentences").ok()["id"], "sentences");
+    let problem = server.get("/v1/models/ada").problem(404);
+    assert_eq!(problem["error"]["param"], "model");
+    let body = json!({"input": "a", "model": "text-embedding-3-small"});
+    server.post("/v1/embeddings", &body).problem(404);
     let info = server.get("/info").ok();
     assert_eq!(info["model_id"], "sentences");
 
@@ -321,7 +346,7 @@ fn every_refusal_names_what_is_wrong() {
             json!({"text": long, "text_pair": "a", "model": "nli", "truncate": "windows"}),
             422,
             json!("truncate"),
-            json!(0),
+            Value::Null,
         ),
         (
             "/v1/fill-mask",
@@ -363,7 +388,7 @@ fn every_refusal_names_what_is_wrong() {
             json!({"question": long, "context": "b"}),
             422,
             json!("question"),
-            json!(0),
+            Value::Null,
         ),
         (
             "/v1/tag",
@@ -407,6 +432,15 @@ fn every_refusal_names_what_is_wrong() {
         assert_eq!(problem["field"], field, "{path} {short}: {problem}");
         assert_eq!(problem["row"], row, "{path} {short}: {problem}");
     }
+    // A list is no object, even if its values would fit.
+    for list in [json!([]), json!(["a", null, null, null, null])] {
+        let problem = server.post("/v1/classify", &list).problem(422);
+        assert_eq!(problem["field"], "body");
+    }
+    // No word of the program's own language.
+    let problem = server.post("/v1/classify", &json!({"text": "a", "top": -1}));
+    let detail = problem.problem(422)["detail"].to_string();
+    assert!(detail.contains("a whole number, 0 or more"), "{detail}");
     // What is missing says how to get it.
     let problem = server.post("/v1/tag", &json!({"text": "a"})).problem(422);
     assert!(
@@ -445,7 +479,7 @@ fn every_refusal_names_what_is_wrong() {
     server.get("/v1/classify").problem(405);
     server.get("/v1/nothing").problem(404);
     server.get("/../Cargo.toml").problem(404);
-    server.send("DELETE", "/", &[], b"").problem(404);
+    server.send("DELETE", "/", &[], b"").problem(405);
 }
 
 #[test]
@@ -486,14 +520,14 @@ fn the_document_describes_every_route() {
                     assert!(operation["responses"]["422"].is_object(), "{path}");
                     server.post(path, &json!(null))
                 }
-                _ => server.get(path),
+                _ => server.get(&path.replace("{name}", "mini")),
             };
             assert_ne!(reply.status, 404, "{path}");
             assert_ne!(reply.status, 405, "{path}");
             assert!(operation["responses"]["200"].is_object(), "{path}");
         }
     }
-    assert_eq!((paths.len(), posts), (18, 13));
+    assert_eq!((paths.len(), posts), (19, 13));
     // No reference leads nowhere.
     let text = document.to_string();
     for part in text.split("#/components/schemas/").skip(1) {

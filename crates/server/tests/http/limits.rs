@@ -126,6 +126,56 @@ fn a_full_queue_refuses_and_recovers() {
 }
 
 #[test]
+fn beside_a_large_request_small_ones_are_answered_at_once() {
+    let server = Running::start(options(&["sentiment"]));
+    let text = "a good film ".repeat(40);
+    let small = json!({"text": "a film"});
+    server.post("/v1/classify", &small).ok();
+    std::thread::scope(|scope| {
+        let large = scope.spawn(|| {
+            let body = json!({"text": vec![text.as_str(); 400]});
+            server.post("/v1/classify", &body).ok();
+        });
+        std::thread::sleep(Duration::from_millis(300));
+        let mut beside = 0;
+        while !large.is_finished() {
+            let asked = Instant::now();
+            server.post("/v1/classify", &small).ok();
+            // A batch that runs, and one that it is in.
+            assert!(asked.elapsed() < Duration::from_secs(2));
+            beside += 1;
+        }
+        assert!(beside > 3, "{beside}");
+    });
+}
+
+#[test]
+fn answers_are_not_monstrous() {
+    let mut options = options(&["mini"]);
+    options.limits = Limits {
+        tokenize_characters: 100,
+        candidates: 10,
+        ..Limits::default()
+    };
+    let server = Running::start(options);
+    let tokenize = |texts: &[&str]| server.post("/v1/tokenize", &json!({"text": texts}));
+    let fifty = "é".repeat(50);
+    tokenize(&[&fifty, &fifty]).ok();
+    assert_eq!(
+        tokenize(&[&fifty, &fifty, "a"]).problem(422)["field"],
+        "text"
+    );
+    let body = json!({"inputs": [fifty, fifty, "a"]});
+    server.post("/tokenize", &body).problem(422);
+    let fill = |masks: usize, top: usize| {
+        let body = json!({"text": "[MASK] ".repeat(masks), "top": top});
+        server.post("/v1/fill-mask", &body)
+    };
+    fill(2, 5).ok();
+    assert_eq!(fill(2, 6).problem(422)["field"], "text");
+}
+
+#[test]
 fn an_answer_has_a_time() {
     let server = with(Limits {
         request_seconds: 1,
