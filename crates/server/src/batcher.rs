@@ -25,7 +25,7 @@ use crate::queue::{Queue, Taken, Ticket};
 const FIRST_COST: usize = 1024;
 
 /// A request may wait so many times as long as it takes, beyond what every request may.
-const PATIENCE: f64 = 8.0;
+const PATIENCE: f64 = 4.0;
 
 /// Rows that can go through an engine together.
 #[derive(Clone)]
