@@ -18,12 +18,14 @@ pub(crate) struct Problem {
     detail: String,
     /// The field of the body that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
-    field: Option<String>,
+    #[schema(value_type = Option<String>)]
+    field: Option<Box<str>>,
     /// Where that field is a list, the index in it, from 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     row: Option<usize>,
     /// The request's id, as in `x-request-id` and in the log.
-    request_id: String,
+    #[schema(value_type = String)]
+    request_id: Box<str>,
     #[serde(skip)]
     retry_after: Option<u64>,
 }
@@ -38,7 +40,7 @@ impl Problem {
             detail: detail.into(),
             field: None,
             row: None,
-            request_id: request_id::current(),
+            request_id: request_id::current().into(),
             retry_after: None,
         }
     }
@@ -91,7 +93,7 @@ impl Problem {
     }
 
     /// A field that says something that cannot be.
-    pub(crate) fn field(field: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(crate) fn field(field: impl Into<Box<str>>, detail: impl Into<String>) -> Self {
         let title = "The request cannot be answered";
         let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, title, detail);
         problem.field = Some(field.into());
@@ -108,7 +110,7 @@ impl Problem {
     pub(crate) fn moved(mut self, first: usize, field: &str, list: bool) -> Self {
         if let Some(row) = self.row.filter(|row| *row >= first) {
             self.row = list.then_some(row - first);
-            self.field = Some(field.to_owned());
+            self.field = Some(field.into());
         }
         self
     }
