@@ -250,7 +250,7 @@ fn budget(shared: &Shared, lane: &Lane) -> usize {
 }
 
 fn run(shared: &Shared, taken: Taken<Lane, Job>) {
-    let Taken { lane, rows, cost } = taken;
+    let Taken { lane, rows } = taken;
     // Whoever left while its row was on its way here needs no answer.
     let jobs: Vec<Job> = rows
         .into_iter()
@@ -266,6 +266,7 @@ fn run(shared: &Shared, taken: Taken<Lane, Job>) {
         return;
     }
     let all = compute(&lane, &rows);
+    let cost = rows.iter().map(|row| row.cost()).sum();
     lane.model.did(cost, began.elapsed().as_secs_f64());
     let tokens: usize = rows.iter().map(|row| row.ids.len()).sum();
     shared.metrics.batch_tokens.observe(tokens as f64);

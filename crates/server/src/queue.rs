@@ -14,7 +14,6 @@ pub(crate) struct Ticket(u64);
 pub(crate) struct Taken<L, R> {
     pub(crate) lane: L,
     pub(crate) rows: Vec<R>,
-    pub(crate) cost: usize,
 }
 
 /// Rows of many requests. `L` says which go together, `R` is a row.
@@ -133,7 +132,7 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         self.cost -= cost;
         let lane = self.lanes[at].key.clone();
         self.tidy();
-        Some(Taken { lane, rows, cost })
+        Some(Taken { lane, rows })
     }
 
     /// Drops the rows of a request that still wait; returns how many.
