@@ -63,7 +63,10 @@ function article({ path, method, operation }, schemas) {
   );
 }
 
-const named = (schema, schemas) => (schema.$ref ? schemas[schema.$ref.split("/").pop()] : schema);
+/** The schema that a reference names. */
+function named(schema, schemas) {
+  return schema.$ref ? schemas[schema.$ref.split("/").pop()] : schema;
+}
 
 /** A table of an object's fields; below it those of the objects within. */
 function fields(schema, schemas, seen = new Set()) {
