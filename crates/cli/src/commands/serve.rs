@@ -119,12 +119,12 @@ fn sources(named: &[String], precision: Option<Precision>) -> Result<Vec<ModelSo
     }
     let source = |text: &String| {
         let (name, dir) = match text.split_once('=') {
+            Some((name, dir)) if name.trim().is_empty() || dir.is_empty() => {
+                bail!("--model {text}: a name, =, and a folder are needed");
+            }
             Some((name, dir)) => (name, find_model(Some(&as_path(dir)))?),
             None => (text.as_str(), find_model(Some(text))?),
         };
-        if name.trim().is_empty() {
-            bail!("--model {text}: there is no name before the =");
-        }
         let name = name.to_owned();
         Ok(ModelSource {
             name,

@@ -159,7 +159,9 @@ fn what_cannot_be_served_is_said_before_it_listens() {
     write("wrong.toml", "prot = 1\n");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 11] = [
+        (&["--model", "x="], "--model x="),
+        (&["--model", "=models"], "--model =models"),
         (&["--model", "x=no-such-folder"], "no-such-folder"),
         (&["--model", "no-such-model"], "no-such-model"),
         (
