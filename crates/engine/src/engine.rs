@@ -35,6 +35,14 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// That of a checkpoint's weights: int8 where the layers are stored so, else f32.
+    pub fn stored(checkpoint: &Checkpoint) -> Self {
+        match checkpoint.is_int8() {
+            true => Precision::Int8,
+            false => Precision::F32,
+        }
+    }
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {

@@ -178,7 +178,7 @@ async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
     let method = request.method().clone();
     // Routes are few; paths that callers make up are not.
     let matched = request.extensions().get::<MatchedPath>();
-    let route = matched.map_or("other", |path| known(path.as_str()));
+    let route = matched.map_or("other", MatchedPath::as_str).to_owned();
     app.metrics.in_flight.inc();
     let _count = Counted(&app);
     let answer = next.run(request);
@@ -193,7 +193,15 @@ async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
     }
     let status = response.status().as_u16();
     let seconds = began.elapsed().as_secs_f64();
-    let outcome = Outcome { route, status };
+    let ms = (seconds * 1e6).round() / 1e3;
+    match status {
+        500.. => tracing::error!(id, %method, route, status, ms, "request"),
+        _ => tracing::info!(id, %method, route, status, ms, "request"),
+    }
+    let outcome = Outcome {
+        route: route.clone(),
+        status,
+    };
     app.metrics.requests.get_or_create(&outcome).inc();
     let of_route = OfRoute { route };
     app.metrics
@@ -202,11 +210,6 @@ async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
         .observe(seconds);
     if status == 429 {
         app.metrics.rejected.get_or_create(&of_route).inc();
-    }
-    let ms = (seconds * 1e6).round() / 1e3;
-    match status {
-        500.. => tracing::error!(id, %method, route, status, ms, "request"),
-        _ => tracing::info!(id, %method, route, status, ms, "request"),
     }
     response
 }
@@ -218,35 +221,6 @@ impl Drop for Counted<'_> {
     fn drop(&mut self) {
         self.0.metrics.in_flight.dec();
     }
-}
-
-/// The route's own text, which lives as long as the program.
-fn known(path: &str) -> &'static str {
-    const ROUTES: [&str; 21] = [
-        "/v1/fill-mask",
-        "/v1/classify",
-        "/v1/zero-shot",
-        "/v1/answer",
-        "/v1/tag",
-        "/v1/similarity",
-        "/v1/tokenize",
-        "/v1/embeddings",
-        "/v1/models",
-        "/v1/models/{name}",
-        "/",
-        "/embed",
-        "/predict",
-        "/rerank",
-        "/similarity",
-        "/tokenize",
-        "/info",
-        "/health",
-        "/ready",
-        "/metrics",
-        "/openapi.json",
-    ];
-    let found = ROUTES.into_iter().find(|route| *route == path);
-    found.unwrap_or("other")
 }
 
 /// Around what needs a key.

@@ -96,7 +96,7 @@ impl Keys {
             scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
         });
         let given = given.unwrap_or_default().as_bytes();
-        // Every key is compared, to its last byte, whichever is the right one.
+        // Every key is compared, whichever is the right one, in a time that tells its length alone.
         let mut found = None;
         for key in &*self.keys {
             if bool::from(key.secret.as_bytes().ct_eq(given)) {

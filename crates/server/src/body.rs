@@ -113,10 +113,15 @@ mod tests {
 
     #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
-    #[allow(dead_code)]
     struct Two {
         text: Vec<String>,
         top: Option<u32>,
+    }
+
+    #[test]
+    fn an_object_is_read() {
+        let two: Two = parse(br#" {"text": ["a"], "top": 3} "#).unwrap();
+        assert_eq!((two.text, two.top), (vec!["a".to_owned()], Some(3)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! ALBERT over HTTP: `albert serve`.
 //!
 //! Requests of any size are cut into rows; a thread computes the rows of many requests together
-//! and hands the numbers back ([`batcher`](self)'s way). Three dialects ask for the same: our own
+//! and hands the numbers back. Three dialects ask for the same: our own
 //! (`/v1/classify` and others), OpenAI's (`/v1/embeddings`) and text-embeddings-inference's
 //! (`/embed` and others); `/openapi.json` describes them, and `/` is a page to try them.
 //!
@@ -55,9 +55,8 @@ pub(crate) use app::App;
 pub use auth::Keys;
 pub use config::{Limits, ServeOptions, TlsFiles};
 pub use error::Error;
-pub use listen::{Order, Server};
+pub use listen::Order;
 pub use models::ModelSource;
-pub use page::{PageFile, page_file};
 
 /// Serves until it is told to end, by an [`Order`] or by SIGTERM or SIGINT; SIGHUP loads all models
 /// anew. `began` is called on a thread of its own once requests are answered, with the address and
@@ -81,7 +80,7 @@ pub fn serve(
         .map_err(Error::Thread)?;
     let (give, orders) = channel(8);
     let ended = runtime.block_on(async {
-        let server = Server::bind(app).await?;
+        let server = listen::Server::bind(app).await?;
         let address = server.address();
         signals::obey(give.clone()).map_err(Error::Signals)?;
         std::thread::Builder::new()

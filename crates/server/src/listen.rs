@@ -24,14 +24,14 @@ use crate::tls;
 const FIRST_BYTES: Duration = Duration::from_millis(100);
 
 /// A server that listens, and is about to answer.
-pub struct Server {
+pub(crate) struct Server {
     app: Arc<App>,
     listener: TcpListener,
     address: SocketAddr,
     door: Door,
 }
 
-/// What [`Server::run`] is told while it runs.
+/// What a server is told while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
     /// Load all models anew.
@@ -67,14 +67,14 @@ impl Server {
     }
 
     /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Answers until it is told to end. From then on it is not ready, and every answer closes its
     /// connection; after `notice_ms` nothing new is accepted, and the call returns once all that
     /// was accepted is answered, or after `drain_seconds`: `true` if nothing was cut off.
-    pub async fn run(self, mut orders: tokio::sync::mpsc::Receiver<Order>) -> bool {
+    pub(crate) async fn run(self, mut orders: tokio::sync::mpsc::Receiver<Order>) -> bool {
         let Self {
             app,
             listener,

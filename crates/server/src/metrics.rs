@@ -1,7 +1,5 @@
-//! Numbers for Prometheus. Labels have few values: routes, statuses, reasons; never names or texts
+//! Numbers for Prometheus. Labels have few values: routes and statuses; never names or texts
 //! that callers choose.
-
-use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -9,19 +7,19 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::{Registry, Unit};
+use prometheus_client::registry::{Metric, Registry, Unit};
 
 /// What a request asked for and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Outcome {
-    pub(crate) route: &'static str,
+    pub(crate) route: String,
     pub(crate) status: u16,
 }
 
 /// What a request asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct OfRoute {
-    pub(crate) route: &'static str,
+    pub(crate) route: String,
 }
 
 /// All numbers.
@@ -38,7 +36,7 @@ pub(crate) struct Metrics {
     pub(crate) rejected: Family<OfRoute, Counter>,
     pub(crate) truncated: Counter,
     pub(crate) cancelled_rows: Counter,
-    pub(crate) reloads: Counter<u64, AtomicU64>,
+    pub(crate) reloads: Counter,
 }
 
 /// From half a millisecond to half a minute.
@@ -46,83 +44,94 @@ fn latencies() -> Histogram {
     Histogram::new(exponential_buckets(0.0005, 2.0, 17))
 }
 
+/// A metric that the registry tells from now on.
+fn told<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+/// The same of seconds, which the name then ends with.
+fn told_in_seconds<M: Metric + Clone>(
+    registry: &mut Registry,
+    name: &str,
+    help: &str,
+    metric: M,
+) -> M {
+    registry.register_with_unit(name, help, Unit::Seconds, metric.clone());
+    metric
+}
+
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let mut metrics = Self {
-            registry: Registry::with_prefix("albert"),
-            requests: Family::default(),
-            seconds: Family::new_with_constructor(latencies),
-            connections: Counter::default(),
-            in_flight: Gauge::default(),
-            queue_seconds: latencies(),
-            queue_tokens: Gauge::default(),
-            batch_tokens: Histogram::new(exponential_buckets(8.0, 2.0, 12)),
-            tokens: Counter::default(),
-            rejected: Family::default(),
-            truncated: Counter::default(),
-            cancelled_rows: Counter::default(),
-            reloads: Counter::default(),
-        };
-        let registry = &mut metrics.registry;
-        registry.register(
-            "requests",
-            "Requests by route and status",
-            metrics.requests.clone(),
-        );
-        registry.register_with_unit(
-            "request",
-            "From the headers' arrival to the answer",
-            Unit::Seconds,
-            metrics.seconds.clone(),
-        );
-        registry.register(
-            "connections",
-            "Connections that were accepted",
-            metrics.connections.clone(),
-        );
-        registry.register(
-            "requests_in_flight",
-            "Requests that are being answered",
-            metrics.in_flight.clone(),
-        );
-        registry.register_with_unit(
-            "queue",
-            "How long a row waited to be computed",
-            Unit::Seconds,
-            metrics.queue_seconds.clone(),
-        );
-        registry.register(
-            "queue_tokens",
-            "Tokens that wait to be computed",
-            metrics.queue_tokens.clone(),
-        );
-        registry.register(
-            "batch_tokens",
-            "Tokens of a batch",
-            metrics.batch_tokens.clone(),
-        );
-        registry.register("tokens", "Tokens computed", metrics.tokens.clone());
-        registry.register(
-            "rejected",
-            "Requests refused because there was too much to do",
-            metrics.rejected.clone(),
-        );
-        registry.register(
-            "truncated_rows",
-            "Texts of which only a part was read",
-            metrics.truncated.clone(),
-        );
-        registry.register(
-            "cancelled_rows",
-            "Rows whose request was gone before they were computed",
-            metrics.cancelled_rows.clone(),
-        );
-        registry.register(
-            "reloads",
-            "Times that the models were loaded anew",
-            metrics.reloads.clone(),
-        );
-        metrics
+        let mut registry = Registry::with_prefix("albert");
+        let all = &mut registry;
+        let tokens_of = Histogram::new(exponential_buckets(8.0, 2.0, 12));
+        let seconds_of = Family::new_with_constructor(latencies as fn() -> Histogram);
+        Self {
+            requests: told(
+                all,
+                "requests",
+                "Requests by route and status",
+                Family::default(),
+            ),
+            seconds: told_in_seconds(
+                all,
+                "request",
+                "From the headers' arrival to the answer",
+                seconds_of,
+            ),
+            connections: told(
+                all,
+                "connections",
+                "Connections that were accepted",
+                Counter::default(),
+            ),
+            in_flight: told(
+                all,
+                "requests_in_flight",
+                "Requests that are being answered",
+                Gauge::default(),
+            ),
+            queue_seconds: told_in_seconds(
+                all,
+                "queue",
+                "How long a row waited to be computed",
+                latencies(),
+            ),
+            queue_tokens: told(
+                all,
+                "queue_tokens",
+                "Tokens that wait to be computed",
+                Gauge::default(),
+            ),
+            batch_tokens: told(all, "batch_tokens", "Tokens of a batch", tokens_of),
+            tokens: told(all, "tokens", "Tokens computed", Counter::default()),
+            rejected: told(
+                all,
+                "rejected",
+                "Requests refused because there was too much to do",
+                Family::default(),
+            ),
+            truncated: told(
+                all,
+                "truncated_rows",
+                "Texts of which only a part was read",
+                Counter::default(),
+            ),
+            cancelled_rows: told(
+                all,
+                "cancelled_rows",
+                "Rows whose request was gone before they were computed",
+                Counter::default(),
+            ),
+            reloads: told(
+                all,
+                "reloads",
+                "Times that the models were loaded anew",
+                Counter::default(),
+            ),
+            registry,
+        }
     }
 
     /// The text that Prometheus reads.

@@ -121,10 +121,12 @@ impl Served {
 
     pub(crate) fn classifier(&self) -> Result<Classifier> {
         let Model {
-            engine, tokenizer, ..
-        } = &self.model;
-        let task = Classifier::new(Arc::clone(engine), Arc::clone(tokenizer)).map_err(no_head)?;
-        Ok(task.with_settings(self.model.settings.clone()))
+            engine,
+            tokenizer,
+            settings,
+        } = self.model.clone();
+        let task = Classifier::new(engine, tokenizer).map_err(no_head)?;
+        Ok(task.with_settings(settings))
     }
 
     pub(crate) fn zero_shot(&self, hypothesis: Option<&str>) -> Result<ZeroShot> {
@@ -140,32 +142,37 @@ impl Served {
     pub(crate) fn fill_mask(&self) -> Result<FillMask> {
         let Model {
             engine, tokenizer, ..
-        } = &self.model;
-        FillMask::new(Arc::clone(engine), Arc::clone(tokenizer)).map_err(no_head)
+        } = self.model.clone();
+        FillMask::new(engine, tokenizer).map_err(no_head)
     }
 
     pub(crate) fn answerer(&self) -> Result<Answerer> {
         let Model {
-            engine, tokenizer, ..
-        } = &self.model;
-        let task = Answerer::new(Arc::clone(engine), Arc::clone(tokenizer)).map_err(no_head)?;
-        Ok(task.with_settings(self.model.settings.clone()))
+            engine,
+            tokenizer,
+            settings,
+        } = self.model.clone();
+        let task = Answerer::new(engine, tokenizer).map_err(no_head)?;
+        Ok(task.with_settings(settings))
     }
 
     pub(crate) fn tagger(&self) -> Result<Tagger> {
         let Model {
-            engine, tokenizer, ..
-        } = &self.model;
-        let task = Tagger::new(Arc::clone(engine), Arc::clone(tokenizer)).map_err(no_head)?;
-        Ok(task.with_settings(self.model.settings.clone()))
+            engine,
+            tokenizer,
+            settings,
+        } = self.model.clone();
+        let task = Tagger::new(engine, tokenizer).map_err(no_head)?;
+        Ok(task.with_settings(settings))
     }
 
     pub(crate) fn embedder(&self) -> Embedder {
         let Model {
-            engine, tokenizer, ..
-        } = &self.model;
-        Embedder::new(Arc::clone(engine), Arc::clone(tokenizer))
-            .with_settings(self.model.settings.clone())
+            engine,
+            tokenizer,
+            settings,
+        } = self.model.clone();
+        Embedder::new(engine, tokenizer).with_settings(settings)
     }
 
     fn serves(&self, route: Route) -> bool {

@@ -5,16 +5,16 @@ const FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
 /// A file of the page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PageFile {
+pub(crate) struct PageFile {
     /// What it holds.
-    pub bytes: &'static [u8],
+    pub(crate) bytes: &'static [u8],
     /// Its `Content-Type`.
-    pub content_type: &'static str,
+    pub(crate) content_type: &'static str,
 }
 
 /// The file at a path of a URL, such as `/app.js`; at `/` the page itself. Only what was there when
 /// the program was built has a path: nothing is read from the disk.
-pub fn page_file(path: &str) -> Option<PageFile> {
+pub(crate) fn page_file(path: &str) -> Option<PageFile> {
     let name = match path.strip_prefix('/')? {
         "" => "index.html",
         name => name,

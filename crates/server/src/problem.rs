@@ -4,6 +4,7 @@ use axum::Json;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::request_id;
 
@@ -164,16 +165,17 @@ impl Problem {
     pub(crate) fn about(&self) -> Option<&str> {
         self.field.as_deref()
     }
-
-    pub(crate) fn retry_after(&self) -> Option<HeaderValue> {
-        self.retry_after.map(HeaderValue::from)
-    }
 }
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
-        let (status, retry_after) = (self.status(), self.retry_after());
-        let mut response = (status, Json(self)).into_response();
+impl Problem {
+    /// As a response, with fields that the clients of others read.
+    pub(crate) fn with_fields(self, fields: Value) -> Response {
+        let (status, retry_after) = (self.status(), self.retry_after.map(HeaderValue::from));
+        let mut body = json!(self);
+        if let (Value::Object(body), Value::Object(fields)) = (&mut body, fields) {
+            body.extend(fields);
+        }
+        let mut response = (status, Json(body)).into_response();
         let headers = response.headers_mut();
         let json = HeaderValue::from_static("application/problem+json");
         headers.insert(header::CONTENT_TYPE, json);
@@ -185,5 +187,11 @@ impl IntoResponse for Problem {
             headers.insert(header::RETRY_AFTER, seconds);
         }
         response
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        self.with_fields(json!({}))
     }
 }

@@ -73,9 +73,48 @@ impl Texts {
             return Err(Problem::field(field, detail));
         }
         for (row, text) in self.texts.iter().enumerate() {
-            check_text(field, self.list.then_some(row), text, limits)?;
+            check_text(field, self.row(row), text, limits)?;
         }
         Ok(())
+    }
+
+    /// The same of their partners in pairs, of which there must be as many.
+    pub(crate) fn check_pairs(&self, pairs: Option<&Texts>, limits: &Limits) -> Result<()> {
+        let Some(pairs) = pairs else {
+            return Ok(());
+        };
+        pairs.check("text_pair", limits)?;
+        let (count, partners) = (self.texts.len(), pairs.texts.len());
+        if partners != count {
+            let detail = format!("{partners} second texts for {count} texts");
+            return Err(Problem::field("text_pair", detail));
+        }
+        Ok(())
+    }
+
+    /// Whether the pieces of all, each told with its number and place, make no monstrous answer.
+    pub(crate) fn check_pieces(
+        &self,
+        field: &'static str,
+        pairs: Option<&Texts>,
+        limits: &Limits,
+    ) -> Result<()> {
+        let pairs = pairs.into_iter().flat_map(|pairs| &pairs.texts);
+        let all = self.texts.iter().chain(pairs);
+        let characters: usize = all.map(|text| text.chars().count()).sum();
+        if characters > limits.tokenize_characters {
+            let detail = format!(
+                "{characters} characters in all texts together; a request may have {}",
+                limits.tokenize_characters
+            );
+            return Err(Problem::field(field, detail));
+        }
+        Ok(())
+    }
+
+    /// What a refusal says of a text's place: nothing where there is no list.
+    pub(crate) fn row(&self, row: usize) -> Option<usize> {
+        self.list.then_some(row)
     }
 }
 

@@ -21,20 +21,15 @@ pub struct Model {
 }
 
 impl Model {
-    /// Loads a checkpoint folder. Without a precision it runs in that of its weights: int8 where
-    /// they are stored so, else f32.
+    /// Loads a checkpoint folder; without a precision it runs in that of its weights.
     ///
     /// # Errors
     /// As [`open`], and a `task.json` that cannot be used.
     pub fn open(dir: &Path, precision: Option<Precision>, threads: Option<usize>) -> Result<Self> {
         let checkpoint = Checkpoint::open(dir)?;
-        let stored = match checkpoint.is_int8() {
-            true => Precision::Int8,
-            false => Precision::F32,
-        };
         let options = EngineOptions {
             threads,
-            precision: precision.unwrap_or(stored),
+            precision: precision.unwrap_or_else(|| Precision::stored(&checkpoint)),
         };
         Ok(Self {
             tokenizer: Arc::new(tokenizer_of(&checkpoint)?),

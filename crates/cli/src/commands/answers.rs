@@ -18,7 +18,7 @@ use crate::output;
 use crate::rows::TextRow;
 use crate::stream::{self, unsure, with_abstention};
 
-use super::{TaskModel, open_task};
+use super::{TaskModel, open_task, with_exit};
 
 fn percent(share: f32) -> String {
     format!("{:.1}%", share * 100.0)
@@ -41,7 +41,7 @@ pub fn classify(args: ClassifyArgs) -> Result<()> {
         engine,
         tokenizer,
         settings,
-    } = open_task(&args.model, "sentiment")?.with_exit(args.exit)?;
+    } = with_exit(open_task(&args.model, "sentiment")?, args.exit)?;
     let task = Classifier::new(engine, tokenizer)?.with_settings(settings);
     let top = args.top as usize;
     let short = |mut said: Classified| {

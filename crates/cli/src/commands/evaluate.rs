@@ -9,13 +9,13 @@ use albert_eval::{Evaluation, Model, evaluate, report};
 use anyhow::Result;
 use serde_json::{Map, Value};
 
-use super::{TaskModel, open_task};
+use super::{TaskModel, open_task, with_exit};
 use crate::args::{EvaluateArgs, ExampleArgs};
 use crate::output;
 use crate::progress::{Steps, duration};
 
 pub fn run(args: EvaluateArgs) -> Result<()> {
-    let task = open_task(&args.model, "sentiment")?.with_exit(args.exit)?;
+    let task = with_exit(open_task(&args.model, "sentiment")?, args.exit)?;
     let (format, data) = examples(task.engine.config(), &args.data, &args.examples)?;
     let evaluation = score(task, &data, &args.data, format)?;
     if let Some(path) = &args.predictions {

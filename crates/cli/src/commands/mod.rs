@@ -33,8 +33,8 @@ mod try_it;
 use std::sync::Arc;
 
 use albert_checkpoint::{Checkpoint, find_model};
-use albert_engine::{EarlyExit, Engine, EngineOptions};
-use albert_tasks::{TaskSettings, text::Tokenizer, tokenizer_of};
+use albert_engine::{EarlyExit, Engine, EngineOptions, Precision};
+use albert_tasks::{Model as TaskModel, TaskSettings, text::Tokenizer, tokenizer_of};
 use anyhow::{Result, bail};
 
 use crate::args::{BenchCommand, Cli, Command, ExitArgs, ModelArgs};
@@ -92,8 +92,7 @@ fn engine_options(args: &ModelArgs, checkpoint: &Checkpoint) -> EngineOptions {
     EngineOptions {
         precision: match args.precision {
             Some(precision) => precision.into(),
-            None if checkpoint.is_int8() => albert_engine::Precision::Int8,
-            None => albert_engine::Precision::F32,
+            None => Precision::stored(checkpoint),
         },
         threads: args.threads.map(usize::from),
     }
@@ -105,13 +104,6 @@ fn open_model(args: &ModelArgs, default: &str) -> Result<(Arc<Engine>, Arc<Token
     args.model.get_or_insert_with(|| default.to_owned());
     let (checkpoint, engine) = open_engine(&args)?;
     Ok((Arc::new(engine), Arc::new(tokenizer_of(&checkpoint)?)))
-}
-
-/// What a task is made from.
-struct TaskModel {
-    engine: Arc<Engine>,
-    tokenizer: Arc<Tokenizer>,
-    settings: TaskSettings,
 }
 
 /// The model that the flags name, or the one of the name `default`.
@@ -126,24 +118,22 @@ fn open_task(args: &ModelArgs, default: &str) -> Result<TaskModel> {
     })
 }
 
-impl TaskModel {
-    /// The same, with rows that leave early where the flags say so.
-    fn with_exit(mut self, args: ExitArgs) -> Result<Self> {
-        let Some(patience) = args.patience else {
-            return Ok(self);
-        };
-        if self.engine.config().exits() == 0 {
-            bail!(
-                "--patience: the model has no early exits; `albert finetune classify --early-exit` \
-                 makes one that has"
-            );
-        }
-        self.settings.early_exit = Some(EarlyExit {
-            patience,
-            tolerance: args.tolerance,
-        });
-        Ok(self)
+/// The same model, with rows that leave early where the flags say so.
+fn with_exit(mut model: TaskModel, args: ExitArgs) -> Result<TaskModel> {
+    let Some(patience) = args.patience else {
+        return Ok(model);
+    };
+    if model.engine.config().exits() == 0 {
+        bail!(
+            "--patience: the model has no early exits; `albert finetune classify --early-exit` \
+             makes one that has"
+        );
     }
+    model.settings.early_exit = Some(EarlyExit {
+        patience,
+        tolerance: args.tolerance,
+    });
+    Ok(model)
 }
 
 /// The checkpoint that the flags name, and the engine over it. What the folder holds beyond what

@@ -1,5 +1,6 @@
 //! `albert serve`.
 
+use std::env::VarError;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -7,6 +8,7 @@ use albert_checkpoint::{find_model, shipped_models};
 use albert_server::{Keys, Limits, ModelSource, ServeOptions, TlsFiles, serve};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::args::{LogStyle, Precision, ServeArgs};
 use crate::output;
@@ -143,44 +145,38 @@ fn as_path(dir: &str) -> String {
     }
 }
 
+/// The keys of a file, or else of the environment; whoever names either wants to be asked for one.
 fn keys(path: Option<&Path>) -> Result<Keys> {
-    if let Some(path) = path {
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        let keys = Keys::parse(&text);
-        let keys = keys.map_err(|why| anyhow::anyhow!("{}: {why}", path.display()))?;
-        if keys.is_empty() {
-            bail!("{}: there is no key in it", path.display());
+    let (place, text) = match (path, std::env::var(KEYS)) {
+        (Some(path), _) => {
+            let place = path.display().to_string();
+            let text = std::fs::read_to_string(path).with_context(|| place.clone())?;
+            (place, text)
         }
-        return Ok(keys);
+        (None, Ok(text)) => (KEYS.to_owned(), text.replace(',', "\n")),
+        (None, Err(VarError::NotPresent)) => return Ok(Keys::default()),
+        (None, Err(error)) => bail!("{KEYS}: {error}"),
+    };
+    let keys = Keys::parse(&text).map_err(|why| anyhow::anyhow!("{place}: {why}"))?;
+    if keys.is_empty() {
+        bail!("{place}: there is no key in it");
     }
-    match std::env::var(KEYS) {
-        Ok(text) => {
-            let keys = Keys::parse(&text.replace(',', "\n"));
-            keys.map_err(|why| anyhow::anyhow!("{KEYS}: {why}"))
-        }
-        Err(_) => Ok(Keys::default()),
-    }
+    Ok(keys)
 }
 
 fn start_log(style: LogStyle) {
-    use tracing_subscriber::filter::LevelFilter;
+    let level = match style {
+        LogStyle::Off => LevelFilter::WARN,
+        LogStyle::Text | LogStyle::Json => LevelFilter::INFO,
+    };
     let builder = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_target(false);
+        .with_target(false)
+        .with_ansi(false)
+        .with_max_level(level);
     // An error means that there is one already, which is as well.
     let _ = match style {
-        LogStyle::Text => builder
-            .with_max_level(LevelFilter::INFO)
-            .with_ansi(false)
-            .try_init(),
-        LogStyle::Json => builder
-            .json()
-            .flatten_event(true)
-            .with_max_level(LevelFilter::INFO)
-            .try_init(),
-        LogStyle::Off => builder
-            .with_max_level(LevelFilter::WARN)
-            .with_ansi(false)
-            .try_init(),
+        LogStyle::Json => builder.json().flatten_event(true).try_init(),
+        LogStyle::Text | LogStyle::Off => builder.try_init(),
     };
 }

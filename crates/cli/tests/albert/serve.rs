@@ -200,4 +200,17 @@ fn what_cannot_be_served_is_said_before_it_listens() {
         assert!(error.contains(says), "{flags:?}: {error}");
     }
     failure(&["serve", "--tls-key", "key.pem"], 2);
+    // Whoever sets the variable wants to be asked for keys: an empty one opens nothing.
+    let output = Command::new(env!("CARGO_BIN_EXE_albert"))
+        .args(["serve", "--port", "0", "--model", "sentiment"])
+        .env("ALBERT_MODELS", root().join("models"))
+        .env("ALBERT_API_KEYS", "")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        error.contains("ALBERT_API_KEYS: there is no key in it"),
+        "{error}"
+    );
 }

@@ -46,17 +46,25 @@ impl App {
         Ok(Arc::clone(self.models().get(name, route)?))
     }
 
-    /// Makes the questions of a request where that may take its time, and answers them. `make` is
-    /// given no row to name: it says which one itself.
-    pub(crate) async fn ask<A: Send + 'static>(
-        self: &Arc<Self>,
+    /// Asks about each text, where that may take its time, and answers all together. A text that
+    /// its task refuses is named by `field` and its row.
+    pub(crate) async fn ask_each<A: Send + 'static>(
+        &self,
         model: &Arc<Served>,
-        make: impl FnOnce() -> Result<Vec<Asked<A>>> + Send + 'static,
+        field: &'static str,
+        texts: Texts,
+        ask: impl Fn(usize, &str) -> albert_tasks::Result<Asked<A>> + Send + 'static,
     ) -> Result<Vec<A>> {
         let seconds = self.options.limits.request_seconds;
+        let make = move || {
+            let each = texts.texts.iter().enumerate();
+            let questions = each.map(|(row, text)| {
+                ask(row, text).map_err(|error| refused(field, texts.row(row), &error))
+            });
+            questions.collect::<Result<Vec<_>>>()
+        };
         let answer = async {
-            let questions = self.aside(make).await??;
-            match Asked::all(questions) {
+            match Asked::all(self.aside(make).await??) {
                 Some(all) => self.batcher.answer(model, all).await,
                 None => Ok(Vec::new()),
             }
@@ -79,25 +87,21 @@ impl App {
         })
     }
 
-    /// The vectors of texts.
+    /// The vectors of texts, each with the pieces that it was made of.
     pub(crate) async fn embed(
-        self: &Arc<Self>,
+        &self,
         model: &Arc<Served>,
         field: &'static str,
-        Texts { texts, list }: Texts,
+        texts: Texts,
         long: Option<LongText>,
     ) -> Result<Vec<(Embedding, usize)>> {
         let task = model.embedder();
-        let make = move || {
-            let ask = |(row, text): (usize, String)| {
-                let row = list.then_some(row);
-                let asked = task.ask(&text, long).map_err(|e| refused(field, row, &e))?;
-                let tokens = asked.tokens();
-                Ok(asked.map(move |embedding| (embedding, tokens)))
-            };
-            texts.into_iter().enumerate().map(ask).collect()
+        let ask = move |_, text: &str| {
+            let asked = task.ask(text, long)?;
+            let tokens = asked.tokens();
+            Ok(asked.map(move |embedding| (embedding, tokens)))
         };
-        self.ask(model, make).await
+        self.ask_each(model, field, texts, ask).await
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use albert_tasks::LongText;
+use albert_tasks::{Embedding, LongText};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -99,19 +99,13 @@ impl IntoResponse for OpenAiProblem {
             500.. => "server_error",
             _ => "invalid_request_error",
         };
-        let mut body = serde_json::to_value(&self.0).unwrap_or_default();
-        body["error"] = json!({
+        let error = json!({
             "message": self.0.detail(),
             "type": kind,
             "param": self.0.about(),
             "code": null,
         });
-        let mut response = self.0.into_response();
-        *response.body_mut() = body.to_string().into();
-        response
-            .headers_mut()
-            .remove(axum::http::header::CONTENT_LENGTH);
-        response
+        self.0.with_fields(json!({ "error": error }))
     }
 }
 
@@ -136,7 +130,7 @@ pub(crate) async fn embeddings(
     let long = request.truncate.map(LongText::from);
     let vectors = app.embed(&model, "input", request.input, long).await?;
     let prompt_tokens = vectors.iter().map(|(_, tokens)| tokens).sum();
-    let row = |(index, (embedding, _)): (usize, (albert_tasks::Embedding, usize))| EmbeddingRow {
+    let row = |(index, (embedding, _)): (usize, (Embedding, usize))| EmbeddingRow {
         object: "embedding",
         index,
         embedding: written(

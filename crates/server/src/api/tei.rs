@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use albert_tasks::text::EncodeOptions;
-use albert_tasks::{Classified, LabelScore, LongText, ProblemType, TextInput, cosine};
+use albert_tasks::{Classified, Embedding, LabelScore, LongText, TextInput, cosine};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -12,10 +12,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::refused;
-use super::v1::check_tokenize;
 use crate::App;
 use crate::body::Sent;
-use crate::models::Route;
+use crate::models::{Route, Served};
 use crate::problem::Problem;
 use crate::texts::{Texts, check_text};
 
@@ -32,19 +31,11 @@ impl IntoResponse for TeiProblem {
     fn into_response(self) -> Response {
         let kind = match self.0.status() {
             StatusCode::TOO_MANY_REQUESTS => "overloaded",
-            StatusCode::PAYLOAD_TOO_LARGE | StatusCode::UNPROCESSABLE_ENTITY => "validation",
             status if status.is_server_error() => "backend",
             _ => "validation",
         };
-        let mut body = serde_json::to_value(&self.0).unwrap_or_default();
-        body["error"] = json!(self.0.detail());
-        body["error_type"] = json!(kind);
-        let mut response = self.0.into_response();
-        *response.body_mut() = body.to_string().into();
-        response
-            .headers_mut()
-            .remove(axum::http::header::CONTENT_LENGTH);
-        response
+        let fields = json!({ "error": self.0.detail(), "error_type": kind });
+        self.0.with_fields(fields)
     }
 }
 
@@ -161,13 +152,13 @@ pub(crate) async fn predict(
         return Err(Problem::field("inputs", detail).into());
     }
     for (row, texts) in inputs.iter().enumerate() {
+        let row = (!one).then_some(row);
         if texts.is_empty() || texts.len() > 2 {
             let detail = format!("{} texts where one or a pair should stand", texts.len());
-            let row = (!one).then_some(row);
             return Err(Problem::field("inputs", detail).in_row(row).into());
         }
         for text in texts {
-            check_text("inputs", (!one).then_some(row), text, limits)?;
+            check_text("inputs", row, text, limits)?;
         }
     }
     if request.raw_scores {
@@ -176,29 +167,28 @@ pub(crate) async fn predict(
     }
     let model = app.model(None, Route::Classify)?;
     let task = model.classifier()?;
-    let regression = task.problem() == ProblemType::Regression;
     let long = long(request.truncate);
-    let make = move || {
-        let ask = |(row, texts): (usize, &Vec<String>)| {
-            let input = TextInput {
-                text: &texts[0],
-                pair: texts.get(1).map(String::as_str),
-            };
-            let asked = task.ask(input, long);
-            asked.map_err(|error| refused("inputs", (!one).then_some(row), &error))
-        };
-        inputs.iter().enumerate().map(ask).collect()
+    // Each has a first text and at most a second.
+    let halves = inputs.into_iter().map(|texts| {
+        let mut texts = texts.into_iter();
+        (texts.next().unwrap_or_default(), texts.next())
+    });
+    let (texts, pairs): (Vec<String>, Vec<Option<String>>) = halves.unzip();
+    let texts = Texts { texts, list: !one };
+    let ask = move |row: usize, text: &str| {
+        let pair = pairs[row].as_deref();
+        task.ask(TextInput { text, pair }, long)
     };
-    let said = app.ask(&model, make).await?;
-    let mut all = said.into_iter().map(|said| predictions(said, regression));
+    let said = app.ask_each(&model, "inputs", texts, ask).await?;
+    let mut all = said.into_iter().map(predictions);
     Ok(Json(match one {
         true => Predictions::One(all.next().unwrap_or_default()),
         false => Predictions::Many(all.collect()),
     }))
 }
 
-fn predictions(said: Classified, regression: bool) -> Vec<Prediction> {
-    if let (true, Some(score)) = (regression, said.score) {
+fn predictions(said: Classified) -> Vec<Prediction> {
+    if let Some(score) = said.score {
         let label = "score".to_owned();
         return vec![Prediction { score, label }];
     }
@@ -218,9 +208,8 @@ pub(crate) struct RerankRequest {
     #[serde(default)]
     return_text: bool,
     /// Scores are cosines either way.
-    #[serde(default)]
-    #[allow(dead_code)]
-    raw_scores: bool,
+    #[serde(default, rename = "raw_scores")]
+    _raw_scores: bool,
     /// Whether the beginning of a text that is too long will do; such a text is refused unless
     /// told.
     #[serde(default)]
@@ -251,30 +240,25 @@ pub(crate) async fn rerank(
     let Sent(request) = sent?;
     let limits = &app.options.limits;
     check_text("query", None, &request.query, limits)?;
-    let given = Texts {
+    let texts = Texts {
         texts: request.texts,
         list: true,
     };
-    given.check("texts", limits)?;
+    texts.check("texts", limits)?;
     let model = app.model(None, Route::Rerank)?;
-    let texts = given.texts;
+    let mut shown = match request.return_text {
+        true => texts.texts.iter().cloned().map(Some).collect(),
+        false => vec![None; texts.texts.len()],
+    };
+    let fields = ("query", "texts");
     let scores = app
-        .alike(
-            &model,
-            request.query,
-            texts.clone(),
-            "query",
-            "texts",
-            request.truncate,
-        )
+        .alike(&model, request.query, texts, fields, request.truncate)
         .await?;
-    let mut ranks: Vec<Rank> = scores
-        .into_iter()
-        .zip(texts)
-        .enumerate()
+    let ranks = scores.into_iter().zip(&mut shown).enumerate();
+    let mut ranks: Vec<Rank> = ranks
         .map(|(index, (score, text))| Rank {
             index,
-            text: request.return_text.then_some(text),
+            text: text.take(),
             score,
         })
         .collect();
@@ -322,40 +306,38 @@ pub(crate) async fn similarity(
         sentences,
     } = request.inputs;
     check_text("inputs.source_sentence", None, &source_sentence, limits)?;
-    let given = Texts {
+    let texts = Texts {
         texts: sentences,
         list: true,
     };
-    given.check("inputs.sentences", limits)?;
+    texts.check("inputs.sentences", limits)?;
     let model = app.model(None, Route::Similarity)?;
     let truncate = request.parameters.is_some_and(|p| p.truncate);
-    let (one, many) = ("inputs.source_sentence", "inputs.sentences");
+    let fields = ("inputs.source_sentence", "inputs.sentences");
     let scores = app
-        .alike(&model, source_sentence, given.texts, one, many, truncate)
+        .alike(&model, source_sentence, texts, fields, truncate)
         .await?;
     Ok(Json(scores))
 }
 
 impl App {
-    /// The cosines of texts with one; `one` and `many` are their fields.
+    /// The cosines of texts with one; `fields` are that of the one and that of the texts.
     async fn alike(
-        self: &Arc<Self>,
-        model: &Arc<crate::models::Served>,
-        first: String,
-        texts: Vec<String>,
-        one: &'static str,
-        many: &'static str,
+        &self,
+        model: &Arc<Served>,
+        one: String,
+        mut texts: Texts,
+        fields: (&'static str, &'static str),
         truncate: bool,
     ) -> Result<Vec<f32>, Problem> {
-        let count = texts.len();
-        let mut all = Texts { texts, list: true };
-        all.texts.push(first);
-        let vectors = self.embed(model, many, all, long(truncate)).await;
-        let mut vectors = vectors.map_err(|problem| problem.moved(count, one, false))?;
-        let Some((first, _)) = vectors.pop() else {
+        let count = texts.texts.len();
+        texts.texts.push(one);
+        let vectors = self.embed(model, fields.1, texts, long(truncate)).await;
+        let mut vectors = vectors.map_err(|problem| problem.moved(count, fields.0, false))?;
+        let Some((one, _)) = vectors.pop() else {
             return Ok(Vec::new());
         };
-        let score = |(e, _): &(albert_tasks::Embedding, usize)| cosine(&first.vector, &e.vector);
+        let score = |(e, _): &(Embedding, usize)| cosine(&one.vector, &e.vector);
         Ok(vectors.iter().map(score).collect())
     }
 }
@@ -398,15 +380,16 @@ pub(crate) async fn tokenize(
 ) -> Answer<Vec<Vec<TeiToken>>> {
     let Sent(request) = sent?;
     request.inputs.check("inputs", &app.options.limits)?;
-    check_tokenize("inputs", &request.inputs, None, &app.options.limits)?;
+    request
+        .inputs
+        .check_pieces("inputs", None, &app.options.limits)?;
     let model = app.model(None, Route::Embeddings)?;
     let make = move || {
-        let list = request.inputs.list;
         let cut = |(row, text): (usize, &String)| {
             let options = EncodeOptions::default();
             let encoding = model.model.tokenizer.encode(text, &options);
-            let encoding =
-                encoding.map_err(|e| refused("inputs", list.then_some(row), &e.into()))?;
+            let row = request.inputs.row(row);
+            let encoding = encoding.map_err(|e| refused("inputs", row, &e.into()))?;
             let pieces = encoding.pieces();
             let bytes: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
             let byte = |at: usize| bytes.get(at).copied().unwrap_or(text.len());
@@ -421,8 +404,8 @@ pub(crate) async fn tokenize(
                         false => text[byte(start)..byte(end)].to_owned(),
                     },
                     special,
-                    start: (!special).then_some(encoding.offsets[at].0),
-                    stop: (!special).then_some(encoding.offsets[at].1),
+                    start: (!special).then_some(start),
+                    stop: (!special).then_some(end),
                 }
             };
             let wanted = |at: &usize| request.add_special_tokens || !encoding.special[*at];

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use albert_tasks::text::{EncodeOptions, Encoding};
 use albert_tasks::{
-    AnswerOptions, Answered, Classified, Filled, LongText, Tagged, TextInput, ZeroShotAnswer,
-    cosine,
+    AnswerOptions, Answered, Classified, Embedding, Filled, LongText, Tagged, TextInput,
+    ZeroShotAnswer, cosine,
 };
 use axum::Json;
 use axum::extract::State;
@@ -96,15 +96,8 @@ pub(crate) async fn fill_mask(
     let model = app.model(request.model.as_deref(), Route::FillMask)?;
     let task = model.fill_mask()?;
     let long = request.truncate.map(LongText::from);
-    let Texts { texts, list } = request.text;
-    let make = move || {
-        let ask = |(row, text): (usize, &String)| {
-            let asked = task.ask(text, top, long);
-            asked.map_err(|error| refused("text", list.then_some(row), &error))
-        };
-        texts.iter().enumerate().map(ask).collect()
-    };
-    let results = app.ask(&model, make).await?;
+    let ask = move |_, text: &str| task.ask(text, top, long);
+    let results = app.ask_each(&model, "text", request.text, ask).await?;
     let windowed = results.iter().filter(|filled| filled.windowed).count();
     if long == Some(LongText::Cut) {
         app.metrics.truncated.inc_by(windowed as u64);
@@ -140,21 +133,19 @@ pub(crate) async fn classify(
     let began = Instant::now();
     let limits = &app.options.limits;
     request.text.check("text", limits)?;
-    check_pairs(&request.text, request.text_pair.as_ref(), limits)?;
+    request
+        .text
+        .check_pairs(request.text_pair.as_ref(), limits)?;
     let top = request.top.map(|some| top(Some(some), 1)).transpose()?;
     let model = app.model(request.model.as_deref(), Route::Classify)?;
     let task = model.classifier()?;
     let long = request.truncate.map(LongText::from);
-    let (Texts { texts, list }, pairs) = (request.text, request.text_pair);
-    let make = move || {
-        let ask = |(row, text): (usize, &String)| {
-            let pair = pairs.as_ref().map(|pairs| pairs.texts[row].as_str());
-            let asked = task.ask(TextInput { text, pair }, long);
-            asked.map_err(|error| refused("text", list.then_some(row), &error))
-        };
-        texts.iter().enumerate().map(ask).collect()
+    let pairs = request.text_pair;
+    let ask = move |row: usize, text: &str| {
+        let pair = pairs.as_ref().map(|pairs| pairs.texts[row].as_str());
+        task.ask(TextInput { text, pair }, long)
     };
-    let mut results = app.ask(&model, make).await?;
+    let mut results = app.ask_each(&model, "text", request.text, ask).await?;
     let truncated = results.iter().filter(|said| said.truncated > 0).count();
     app.metrics.truncated.inc_by(truncated as u64);
     if let Some(top) = top {
@@ -163,22 +154,6 @@ pub(crate) async fn classify(
             .for_each(|said| said.labels.truncate(top));
     }
     Ok(reply(&model.name, began, results))
-}
-
-fn check_pairs(texts: &Texts, pairs: Option<&Texts>, limits: &crate::config::Limits) -> Result<()> {
-    let Some(pairs) = pairs else {
-        return Ok(());
-    };
-    pairs.check("text_pair", limits)?;
-    if pairs.texts.len() != texts.texts.len() {
-        let detail = format!(
-            "{} second texts for {} texts",
-            pairs.texts.len(),
-            texts.texts.len()
-        );
-        return Err(Problem::field("text_pair", detail));
-    }
-    Ok(())
 }
 
 /// Texts, and classes that nobody trained for.
@@ -238,17 +213,12 @@ pub(crate) async fn zero_shot(
     let model = app.model(request.model.as_deref(), Route::ZeroShot)?;
     let task = model.zero_shot(request.hypothesis.as_deref())?;
     let long = request.truncate.map(LongText::from);
-    let (Texts { texts, list }, labels) = (request.text, request.labels);
-    let multi_label = request.multi_label;
-    let make = move || {
+    let (labels, multi_label) = (request.labels, request.multi_label);
+    let ask = move |_, text: &str| {
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
-        let ask = |(row, text): (usize, &String)| {
-            let asked = task.ask(text, &labels, multi_label, long);
-            asked.map_err(|error| refused("text", list.then_some(row), &error))
-        };
-        texts.iter().enumerate().map(ask).collect()
+        task.ask(text, &labels, multi_label, long)
     };
-    let results = app.ask(&model, make).await?;
+    let results = app.ask_each(&model, "text", request.text, ask).await?;
     Ok(reply(&model.name, began, results))
 }
 
@@ -281,13 +251,10 @@ pub(crate) async fn answer(
     let limits = &app.options.limits;
     request.question.check("question", limits)?;
     request.context.check("context", limits)?;
-    let Texts {
-        texts: questions,
-        list,
-    } = request.question;
-    let contexts = request.context.texts;
-    if contexts.len() != 1 && contexts.len() != questions.len() {
-        let detail = format!("{} texts for {} questions", contexts.len(), questions.len());
+    let (questions, contexts) = (request.question, request.context.texts);
+    let count = questions.texts.len();
+    if contexts.len() != 1 && contexts.len() != count {
+        let detail = format!("{} texts for {count} questions", contexts.len());
         return Err(Problem::field("context", detail));
     }
     let options = AnswerOptions {
@@ -297,15 +264,11 @@ pub(crate) async fn answer(
     let model = app.model(request.model.as_deref(), Route::Answer)?;
     let task = model.answerer()?;
     let long = request.truncate.map(LongText::from);
-    let make = move || {
-        let ask = |(row, question): (usize, &String)| {
-            let context = contexts.get(row).unwrap_or(&contexts[0]);
-            let asked = task.ask(question, context, &options, long);
-            asked.map_err(|error| refused("context", list.then_some(row), &error))
-        };
-        questions.iter().enumerate().map(ask).collect()
+    let ask = move |row: usize, question: &str| {
+        let context = contexts.get(row).unwrap_or(&contexts[0]);
+        task.ask(question, context, &options, long)
     };
-    let results = app.ask(&model, make).await?;
+    let results = app.ask_each(&model, "context", questions, ask).await?;
     Ok(reply(&model.name, began, results))
 }
 
@@ -334,15 +297,8 @@ pub(crate) async fn tag(
     let model = app.model(request.model.as_deref(), Route::Tag)?;
     let task = model.tagger()?;
     let long = request.truncate.map(LongText::from);
-    let Texts { texts, list } = request.text;
-    let make = move || {
-        let ask = |(row, text): (usize, &String)| {
-            let asked = task.ask(text, long);
-            asked.map_err(|error| refused("text", list.then_some(row), &error))
-        };
-        texts.iter().enumerate().map(ask).collect()
-    };
-    let results = app.ask(&model, make).await?;
+    let ask = move |_, text: &str| task.ask(text, long);
+    let results = app.ask_each(&model, "text", request.text, ask).await?;
     Ok(reply(&model.name, began, results))
 }
 
@@ -391,25 +347,22 @@ pub(crate) async fn similarity(
     let began = Instant::now();
     let limits = &app.options.limits;
     request.text.check("text", limits)?;
-    check_pairs(&request.text, request.text_pair.as_ref(), limits)?;
+    request
+        .text
+        .check_pairs(request.text_pair.as_ref(), limits)?;
     let model = app.model(request.model.as_deref(), Route::Similarity)?;
     let long = request.truncate.map(LongText::from);
-    let count = request.text.texts.len();
-    let list = request.text.list;
-    // Rows are told apart, if only to know whose the refused one is.
-    let mut texts = Texts {
-        list: true,
-        ..request.text
-    };
-    let pairs = request.text_pair;
-    if pairs.is_none() && count * count > limits.rows * 64 {
+    let mut texts = request.text;
+    let (count, list) = (texts.texts.len(), texts.list);
+    let paired = request.text_pair.is_some();
+    if !paired && count * count > limits.rows * 64 {
         let detail = format!("{count} texts are too many to compare each with each");
         return Err(Problem::field("text", detail));
     }
-    let paired = pairs.is_some();
-    texts
-        .texts
-        .extend(pairs.into_iter().flat_map(|pairs| pairs.texts));
+    let partners = request.text_pair.into_iter().flat_map(|pairs| pairs.texts);
+    texts.texts.extend(partners);
+    // Rows are told apart, if only to know whose the refused one is.
+    texts.list = true;
     let vectors = app.embed(&model, "text", texts, long).await;
     let vectors = vectors.map_err(|problem| {
         // What stands behind the texts are their partners.
@@ -420,9 +373,7 @@ pub(crate) async fn similarity(
         }
     })?;
     let (left, right) = vectors.split_at(count);
-    let of = |a: &(albert_tasks::Embedding, usize), b: &(albert_tasks::Embedding, usize)| {
-        cosine(&a.0.vector, &b.0.vector)
-    };
+    let of = |a: &(Embedding, usize), b: &(Embedding, usize)| cosine(&a.0.vector, &b.0.vector);
     let results = match paired {
         true => {
             let both = left.iter().zip(right);
@@ -487,28 +438,6 @@ fn tokens(encoding: &Encoding) -> Tokens {
     }
 }
 
-/// Whether the pieces of texts, each told with its number and place, make no monstrous answer.
-pub(crate) fn check_tokenize(
-    field: &'static str,
-    texts: &Texts,
-    pairs: Option<&Texts>,
-    limits: &crate::config::Limits,
-) -> Result<()> {
-    let all = texts
-        .texts
-        .iter()
-        .chain(pairs.into_iter().flat_map(|pairs| &pairs.texts));
-    let characters: usize = all.map(|text| text.chars().count()).sum();
-    if characters > limits.tokenize_characters {
-        let detail = format!(
-            "{characters} characters in all texts together; a request may have {}",
-            limits.tokenize_characters
-        );
-        return Err(Problem::field(field, detail));
-    }
-    Ok(())
-}
-
 /// How a model cuts texts into pieces.
 #[utoipa::path(
     post, path = "/v1/tokenize", tag = "tasks", request_body = TokenizeRequest,
@@ -521,11 +450,15 @@ pub(crate) async fn tokenize(
     let began = Instant::now();
     let limits = &app.options.limits;
     request.text.check("text", limits)?;
-    check_pairs(&request.text, request.text_pair.as_ref(), limits)?;
-    check_tokenize("text", &request.text, request.text_pair.as_ref(), limits)?;
+    request
+        .text
+        .check_pairs(request.text_pair.as_ref(), limits)?;
+    request
+        .text
+        .check_pieces("text", request.text_pair.as_ref(), limits)?;
     let model = app.model(request.model.as_deref(), Route::Tokenize)?;
     let own = Arc::clone(&model);
-    let (Texts { texts, list }, pairs) = (request.text, request.text_pair);
+    let (texts, pairs) = (request.text, request.text_pair);
     let make = move || {
         let options = EncodeOptions::default();
         let tokenizer = &own.model.tokenizer;
@@ -534,10 +467,15 @@ pub(crate) async fn tokenize(
                 None => tokenizer.encode(text, &options),
                 Some(pairs) => tokenizer.encode_pair(text, &pairs.texts[row], &options),
             };
-            let encoding = encoding.map_err(|e| refused("text", list.then_some(row), &e.into()))?;
+            let encoding = encoding.map_err(|e| refused("text", texts.row(row), &e.into()))?;
             Ok(tokens(&encoding))
         };
-        texts.iter().enumerate().map(cut).collect::<Result<_>>()
+        texts
+            .texts
+            .iter()
+            .enumerate()
+            .map(cut)
+            .collect::<Result<_>>()
     };
     let results = app.aside(make).await??;
     Ok(reply(&model.name, began, results))

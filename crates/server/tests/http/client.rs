@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use albert_server::{Error, ModelSource, Order, ServeOptions, serve};
+use albert_server::{Error, Limits, ModelSource, Order, ServeOptions, serve};
 use serde_json::Value;
 use tokio::sync::mpsc::Sender;
 
@@ -32,6 +32,14 @@ pub fn options(models: &[&str]) -> ServeOptions {
         warm_up: false,
         ..ServeOptions::default()
     }
+}
+
+/// The same with bounds of the test's own, running.
+pub fn limited(models: &[&str], limits: Limits) -> Running {
+    Running::start(ServeOptions {
+        limits,
+        ..options(models)
+    })
 }
 
 pub struct Running {

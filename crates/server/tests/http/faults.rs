@@ -11,9 +11,7 @@ use serde_json::json;
 use super::client::*;
 
 fn with(limits: Limits) -> Running {
-    let mut options = options(&["sentiment"]);
-    options.limits = limits;
-    Running::start(options)
+    limited(&["sentiment"], limits)
 }
 
 fn classify(text: &str) -> Vec<u8> {

@@ -10,9 +10,7 @@ use serde_json::json;
 use super::client::*;
 
 fn with(limits: Limits) -> Running {
-    let mut options = options(&["sentiment", "nli"]);
-    options.limits = limits;
-    Running::start(options)
+    limited(&["sentiment", "nli"], limits)
 }
 
 #[test]
@@ -151,13 +149,12 @@ fn beside_a_large_request_small_ones_are_answered_at_once() {
 
 #[test]
 fn answers_are_not_monstrous() {
-    let mut options = options(&["mini"]);
-    options.limits = Limits {
+    let limits = Limits {
         tokenize_characters: 100,
         candidates: 10,
         ..Limits::default()
     };
-    let server = Running::start(options);
+    let server = limited(&["mini"], limits);
     let tokenize = |texts: &[&str]| server.post("/v1/tokenize", &json!({"text": texts}));
     let fifty = "é".repeat(50);
     tokenize(&[&fifty, &fifty]).ok();
