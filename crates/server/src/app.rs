@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub(crate) struct App {
     /// Threads that prepare requests.
     pub(crate) workers: usize,
     requests: Arc<Semaphore>,
+    /// Turns for work that takes a core for a while.
+    pub(crate) preparing: Arc<Semaphore>,
     leaving: AtomicBool,
 }
 
@@ -47,19 +50,13 @@ impl App {
         if let Some(name) = options.limits.zero() {
             return Err(Error::Zero(name));
         }
-        let models = Models::load(&options.models, options.threads)?;
+        let models = load(&options)?;
         let metrics = Arc::new(Metrics::new());
         let batcher = Batcher::start(&options.limits, Arc::clone(&metrics))?;
-        if options.warm_up {
-            for model in models.all() {
-                model.warm_up().map_err(|error| Error::Model {
-                    name: model.name.clone(),
-                    error,
-                })?;
-            }
-        }
         Ok(Arc::new(Self {
             requests: Arc::new(Semaphore::new(options.limits.requests)),
+            // More would only wait for the same cores.
+            preparing: Arc::new(Semaphore::new(workers.max(2))),
             models: RwLock::new(Arc::new(models)),
             batcher,
             metrics,
@@ -76,11 +73,30 @@ impl App {
     }
 
     /// Loads all models anew; where one cannot be loaded, those of before go on.
-    pub(crate) fn reload(&self) -> std::result::Result<(), Error> {
-        let models = Models::load(&self.options.models, self.options.threads)?;
+    fn reload(&self) -> std::result::Result<(), Error> {
+        let models = load(&self.options)?;
         *self.models.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(models);
         self.metrics.reloads.inc();
         Ok(())
+    }
+
+    /// A thread that loads the models anew whenever it is told, once for all that told it meanwhile.
+    pub(crate) fn reloader(self: &Arc<Self>) -> std::result::Result<SyncSender<()>, Error> {
+        let (tell, told) = sync_channel(1);
+        let app = Arc::clone(self);
+        let reload = move || {
+            while let Ok(()) = told.recv() {
+                match app.reload() {
+                    Ok(()) => tracing::info!("all models were loaded anew"),
+                    Err(error) => {
+                        tracing::error!(%error, "models were not loaded anew; those of before go on");
+                    }
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("reloads".to_owned());
+        thread.spawn(reload).map_err(Error::Thread)?;
+        Ok(tell)
     }
 
     /// From now on nobody should send requests here.
@@ -135,6 +151,18 @@ impl App {
         };
         Ok(router.layer(from_fn_with_state(app, around)))
     }
+}
+
+/// The models, each of which has answered once, unless told.
+fn load(options: &ServeOptions) -> std::result::Result<Models, Error> {
+    let models = Models::load(&options.models, options.threads)?;
+    for model in models.all().filter(|_| options.warm_up) {
+        model.warm_up().map_err(|error| Error::Model {
+            name: model.name.clone(),
+            error,
+        })?;
+    }
+    Ok(models)
 }
 
 /// Headers for pages of other origins, where there are such.

@@ -152,21 +152,25 @@ impl Batcher {
         };
         let jobs: Vec<(usize, Job)> = rows.into_iter().enumerate().map(job).collect();
         let own = jobs.iter().map(|(cost, _)| cost).sum();
-        let pace = lane.model.pace();
         let mut state = self.shared.lock();
         if state.closed {
             return Err(Problem::draining());
         }
-        let ahead = state.queue.ahead(own);
-        let busy = || {
-            let seconds = pace.map_or(1.0, |pace| ahead as f64 / pace);
-            let detail = format!("{ahead} tokens would be computed before this request");
-            Problem::busy(detail, seconds.ceil() as u64)
+        let seconds = |lane: &Lane, cost: usize| {
+            let pace = lane.model.pace();
+            pace.map_or(0.0, |pace| cost as f64 / pace)
         };
-        let seconds = |cost: usize| pace.map_or(0.0, |pace| cost as f64 / pace);
+        let ahead = state.queue.ahead(own);
+        // Each lane's at its own model's pace.
+        let lanes = state.queue.ahead_by_lane(own);
+        let wait: f64 = lanes.map(|(lane, cost)| seconds(lane, cost)).sum();
+        let busy = || {
+            let detail = format!("{ahead} tokens would be computed before this request");
+            Problem::busy(detail, (wait.ceil() as u64).max(1))
+        };
         // What takes long by itself may wait longer.
-        let bound = self.shared.queue_time.as_secs_f64() + PATIENCE * seconds(own);
-        if seconds(ahead) > bound {
+        let bound = self.shared.queue_time.as_secs_f64() + PATIENCE * seconds(lane, own);
+        if wait > bound {
             return Err(busy());
         }
         let ticket = state.queue.push(lane, jobs).map_err(|_| busy())?;

@@ -69,20 +69,20 @@ pub fn serve(
     began: impl FnOnce(SocketAddr, Sender<Order>) + Send + 'static,
 ) -> Result<bool, Error> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
-    let app = App::new(options, workers)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
-        // Those that prepare requests: more would only wait for the same cores.
-        .max_blocking_threads(workers.max(2))
+        // Those that prepare requests, and one that waits for the computing thread to end.
+        .max_blocking_threads(workers.max(2) + 1)
         .thread_name("http")
         .enable_all()
         .build()
         .map_err(Error::Thread)?;
     let (give, orders) = channel(8);
     let ended = runtime.block_on(async {
-        let server = listen::Server::bind(app).await?;
-        let address = server.address();
+        // A signal that comes while models are loaded waits for them.
         signals::obey(give.clone()).map_err(Error::Signals)?;
+        let server = listen::Server::bind(App::new(options, workers)?).await?;
+        let address = server.address();
         std::thread::Builder::new()
             .name("orders".to_owned())
             .spawn(move || began(address, give))

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 
 use crate::Error;
@@ -29,6 +31,8 @@ pub(crate) struct Server {
     listener: TcpListener,
     address: SocketAddr,
     door: Door,
+    /// Tells that the models are to be loaded anew.
+    reloads: SyncSender<()>,
 }
 
 /// What a server is told while it runs.
@@ -48,7 +52,10 @@ impl Server {
             tls: app.options.tls.as_ref().map(tls::acceptor).transpose()?,
             places: Arc::new(Semaphore::new(limits.connections)),
             graceful: GracefulShutdown::new(),
-            header_time: Duration::from_secs(limits.header_seconds),
+            times: Times {
+                header: Duration::from_secs(limits.header_seconds),
+                write: Duration::from_secs(limits.body_seconds),
+            },
             connections: app.metrics.connections.clone(),
         };
         let wanted = app.options.address;
@@ -59,6 +66,7 @@ impl Server {
         let listener = TcpListener::bind(wanted).await.map_err(bind)?;
         let address = listener.local_addr().map_err(bind)?;
         Ok(Self {
+            reloads: app.reloader()?,
             app,
             listener,
             address,
@@ -79,6 +87,7 @@ impl Server {
             app,
             listener,
             door,
+            reloads,
             ..
         } = self;
         let limits = app.options.limits.clone();
@@ -86,12 +95,15 @@ impl Server {
             tokio::select! {
                 biased;
                 order = orders.recv() => match order {
-                    Some(Order::Reload) => reload(&app),
+                    // It was told already, and has not begun, where there is no room.
+                    Some(Order::Reload) => drop(reloads.try_send(())),
                     Some(Order::End) | None => break,
                 },
                 () = door.let_in(&listener) => {}
             }
         }
+        // Whoever gives orders now is told that nobody takes them.
+        drop((orders, reloads));
         app.leave();
         let notice = tokio::time::sleep(Duration::from_millis(limits.notice_ms));
         let mut notice = std::pin::pin!(notice);
@@ -120,13 +132,22 @@ impl Server {
     }
 }
 
+/// What a connection may take for what it has to do.
+#[derive(Clone, Copy)]
+struct Times {
+    /// To send a request's head.
+    header: Duration,
+    /// To take any part of an answer.
+    write: Duration,
+}
+
 /// Where connections come in.
 struct Door {
     router: Router,
     tls: Option<TlsAcceptor>,
     places: Arc<Semaphore>,
     graceful: GracefulShutdown,
-    header_time: Duration,
+    times: Times,
     /// How many came in.
     connections: Counter,
 }
@@ -171,12 +192,12 @@ impl Door {
         // Answers are small and wanted at once.
         let _ = stream.set_nodelay(true);
         let (router, tls) = (self.router.clone(), self.tls.clone());
-        let (header, watcher) = (self.header_time, self.graceful.watcher());
+        let (times, watcher) = (self.times, self.graceful.watcher());
         tokio::spawn(async move {
             match tls {
-                None => answer(stream, router, header, watcher).await,
-                Some(tls) => match timeout(header, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => answer(stream, router, header, watcher).await,
+                None => answer(stream, router, times, watcher).await,
+                Some(tls) => match timeout(times.header, tls.accept(stream)).await {
+                    Ok(Ok(stream)) => answer(stream, router, times, watcher).await,
                     Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
                     Err(_) => tracing::debug!("TLS took too long"),
                 },
@@ -190,25 +211,22 @@ impl Door {
 async fn answer(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     router: Router,
-    header: Duration,
+    times: Times,
     watcher: Watcher,
 ) {
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(times.write));
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         // Also how long a connection may be idle between requests.
-        .header_read_timeout(header)
+        .header_read_timeout(times.header)
         .max_buf_size(64 << 10)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(
+            TokioIo::new(Box::pin(stream)),
+            TowerToHyperService::new(router),
+        );
     // An error is the caller's: a reset, a head that is no HTTP, a time that ran out.
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%error, "a connection ended early");
     }
-}
-
-fn reload(app: &Arc<App>) {
-    let app = Arc::clone(app);
-    tokio::task::spawn_blocking(move || match app.reload() {
-        Ok(()) => tracing::info!("all models were loaded anew"),
-        Err(error) => tracing::error!(%error, "models were not loaded anew; those of before go on"),
-    });
 }

@@ -101,7 +101,8 @@ pub(crate) struct Served {
     pub(crate) name: String,
     pub(crate) model: Model,
     /// Cost a second that it was last seen to do, as the bits of an f64.
-    pace: AtomicU64,
+    /// All names of an engine have it in common.
+    pace: Arc<AtomicU64>,
 }
 
 impl Served {
@@ -228,26 +229,28 @@ impl Models {
         sources: &[ModelSource],
         threads: Option<usize>,
     ) -> std::result::Result<Self, Error> {
-        let mut loaded: Vec<(&ModelSource, Model)> = Vec::new();
+        let mut loaded: Vec<(&ModelSource, Model, Arc<AtomicU64>)> = Vec::new();
         let mut by_name = BTreeMap::new();
         for source in sources {
-            let same = |other: &&(&ModelSource, Model)| {
-                other.0.dir == source.dir && other.0.precision == source.precision
-            };
-            let model = match loaded.iter().find(same) {
-                Some((_, model)) => model.clone(),
-                None => Model::open(&source.dir, source.precision, threads).map_err(|error| {
-                    Error::Model {
+            let mut before = loaded.iter();
+            let same = before
+                .find(|(other, ..)| other.dir == source.dir && other.precision == source.precision);
+            let (model, pace) = match same {
+                Some((_, model, pace)) => (model.clone(), Arc::clone(pace)),
+                None => {
+                    let model = Model::open(&source.dir, source.precision, threads);
+                    let model = model.map_err(|error| Error::Model {
                         name: source.name.clone(),
                         error,
-                    }
-                })?,
+                    })?;
+                    (model, Arc::default())
+                }
             };
-            loaded.push((source, model.clone()));
+            loaded.push((source, model.clone(), Arc::clone(&pace)));
             let served = Served {
                 name: source.name.clone(),
                 model,
-                pace: AtomicU64::new(0),
+                pace,
             };
             if by_name
                 .insert(source.name.clone(), Arc::new(served))

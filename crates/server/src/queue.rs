@@ -65,8 +65,18 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
     /// What is computed before a request of some cost is, about: its rows take turns with those of
     /// the others, so that each holds it up by no more than its own cost.
     pub(crate) fn ahead(&self, cost: usize) -> usize {
-        let requests = self.lanes.iter().flat_map(|lane| &lane.requests);
-        requests.map(|request| request.cost.min(cost)).sum()
+        self.ahead_by_lane(cost).map(|(_, ahead)| ahead).sum()
+    }
+
+    /// The same, of each lane.
+    pub(crate) fn ahead_by_lane(&self, cost: usize) -> impl Iterator<Item = (&L, usize)> {
+        self.lanes.iter().map(move |lane| {
+            let requests = lane.requests.iter();
+            (
+                &lane.key,
+                requests.map(|request| request.cost.min(cost)).sum(),
+            )
+        })
     }
 
     /// Adds a request's rows, each with its cost. One of any size is taken where not too much is

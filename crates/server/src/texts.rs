@@ -112,10 +112,27 @@ impl Texts {
         Ok(())
     }
 
+    /// Of all texts together.
+    pub(crate) fn bytes(&self) -> usize {
+        self.texts.iter().map(String::len).sum()
+    }
+
     /// What a refusal says of a text's place: nothing where there is no list.
     pub(crate) fn row(&self, row: usize) -> Option<usize> {
         self.list.then_some(row)
     }
+}
+
+/// Whether what a request has read, each text as often as it is, is no more than a body may hold.
+pub(crate) fn check_reading(field: &'static str, bytes: usize, limits: &Limits) -> Result<()> {
+    if bytes > limits.body_bytes {
+        let detail = format!(
+            "{bytes} bytes to read, each text as often as it is asked about; a request may have {}",
+            limits.body_bytes
+        );
+        return Err(Problem::field(field, detail));
+    }
+    Ok(())
 }
 
 /// Whether a text says something and is not too long.

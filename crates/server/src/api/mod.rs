@@ -79,7 +79,12 @@ impl App {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
         let id = crate::request_id::current();
-        let work = move || crate::request_id::CURRENT.sync_scope(id, work);
+        // Whoever leaves before the turn has come leaves nothing behind to be done.
+        let turn = Arc::clone(&self.preparing).acquire_owned().await;
+        let work = move || {
+            let _turn = turn;
+            crate::request_id::CURRENT.sync_scope(id, work)
+        };
         let done = tokio::task::spawn_blocking(work).await;
         done.map_err(|error| {
             tracing::error!(%error, "preparing a request failed");

@@ -48,14 +48,17 @@ pub(crate) struct EmbedRequest {
     inputs: Texts,
     /// Vectors have length 1; anything but true is refused.
     normalize: Option<bool>,
+    /// Vectors are whole here: refused.
+    dimensions: Option<usize>,
+    /// No prompt has a name here: refused.
+    prompt_name: Option<String>,
     /// Whether the beginning of a text that is too long will do; such a text is refused unless
     /// told.
-    #[serde(default)]
-    truncate: bool,
+    truncate: Option<bool>,
 }
 
-fn long(truncate: bool) -> Option<LongText> {
-    Some(match truncate {
+fn long(truncate: Option<bool>) -> Option<LongText> {
+    Some(match truncate.unwrap_or(false) {
         true => LongText::Cut,
         false => LongText::Refuse,
     })
@@ -75,6 +78,14 @@ pub(crate) async fn embed(
     if request.normalize == Some(false) {
         let detail = "vectors have length 1 here; others cannot be had";
         return Err(Problem::field("normalize", detail).into());
+    }
+    if request.dimensions.is_some() {
+        let detail = "vectors are whole here; /v1/embeddings shortens them";
+        return Err(Problem::field("dimensions", detail).into());
+    }
+    if let Some(name) = request.prompt_name {
+        let detail = format!("no prompt is named {name:?}");
+        return Err(Problem::field("prompt_name", detail).into());
     }
     let model = app.model(None, Route::Embeddings)?;
     let long = long(request.truncate);
@@ -103,8 +114,7 @@ pub(crate) struct PredictRequest {
     inputs: PredictInputs,
     /// Whether the beginning of a text that is too long will do; such a text is refused unless
     /// told.
-    #[serde(default)]
-    truncate: bool,
+    truncate: Option<bool>,
     /// Logits instead of probabilities: refused if true.
     #[serde(default)]
     raw_scores: bool,
@@ -212,8 +222,7 @@ pub(crate) struct RerankRequest {
     _raw_scores: bool,
     /// Whether the beginning of a text that is too long will do; such a text is refused unless
     /// told.
-    #[serde(default)]
-    truncate: bool,
+    truncate: Option<bool>,
 }
 
 /// A text's place in the order.
@@ -285,8 +294,7 @@ pub(crate) struct Compared {
 pub(crate) struct SimilarityParameters {
     /// Whether the beginning of a text that is too long will do; such a text is refused unless
     /// told.
-    #[serde(default)]
-    truncate: bool,
+    truncate: Option<bool>,
 }
 
 /// How alike sentences are to one.
@@ -312,7 +320,7 @@ pub(crate) async fn similarity(
     };
     texts.check("inputs.sentences", limits)?;
     let model = app.model(None, Route::Similarity)?;
-    let truncate = request.parameters.is_some_and(|p| p.truncate);
+    let truncate = request.parameters.and_then(|p| p.truncate);
     let fields = ("inputs.source_sentence", "inputs.sentences");
     let scores = app
         .alike(&model, source_sentence, texts, fields, truncate)
@@ -328,7 +336,7 @@ impl App {
         one: String,
         mut texts: Texts,
         fields: (&'static str, &'static str),
-        truncate: bool,
+        truncate: Option<bool>,
     ) -> Result<Vec<f32>, Problem> {
         let count = texts.texts.len();
         texts.texts.push(one);

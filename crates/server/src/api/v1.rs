@@ -17,7 +17,7 @@ use crate::App;
 use crate::body::Sent;
 use crate::models::{ModelList, Route};
 use crate::problem::{Problem, Result};
-use crate::texts::{Texts, check_text};
+use crate::texts::{Texts, check_reading, check_text};
 
 /// The most candidates or answers that may be asked for.
 const MOST_TOP: usize = 100;
@@ -210,6 +210,19 @@ pub(crate) async fn zero_shot(
         );
         return Err(Problem::field("text", detail));
     }
+    let hypothesis = request.hypothesis.as_deref().unwrap_or_default();
+    if request.hypothesis.is_some() {
+        check_text("hypothesis", None, hypothesis, limits)?;
+    }
+    // Every class is put into the hypothesis, and that beside every text.
+    let (texts, classes) = (request.text.texts.len(), request.labels.len());
+    let labels: usize = request.labels.iter().map(String::len).sum();
+    let places = hypothesis.matches("{}").count().max(1);
+    let said = labels.saturating_mul(places);
+    let said = said.saturating_add(classes.saturating_mul(hypothesis.len()));
+    let read = said.saturating_mul(texts);
+    let read = read.saturating_add(classes.saturating_mul(request.text.bytes()));
+    check_reading("labels", read, limits)?;
     let model = app.model(request.model.as_deref(), Route::ZeroShot)?;
     let task = model.zero_shot(request.hypothesis.as_deref())?;
     let long = request.truncate.map(LongText::from);
@@ -257,6 +270,10 @@ pub(crate) async fn answer(
         let detail = format!("{} texts for {count} questions", contexts.len());
         return Err(Problem::field("context", detail));
     }
+    // A context is read anew for each question.
+    let repeats = if contexts.len() == 1 { count } else { 1 };
+    let read = contexts.iter().map(String::len).sum::<usize>();
+    check_reading("context", read.saturating_mul(repeats), limits)?;
     let options = AnswerOptions {
         top: top(request.top, 1)?,
         ..AnswerOptions::default()
@@ -293,7 +310,10 @@ pub(crate) async fn tag(
     Sent(request): Sent<TagRequest>,
 ) -> Answer<Vec<Tagged>> {
     let began = Instant::now();
-    request.text.check("text", &app.options.limits)?;
+    let limits = &app.options.limits;
+    request.text.check("text", limits)?;
+    // Every word is told, a mark of punctuation too.
+    request.text.check_pieces("text", None, limits)?;
     let model = app.model(request.model.as_deref(), Route::Tag)?;
     let task = model.tagger()?;
     let long = request.truncate.map(LongText::from);

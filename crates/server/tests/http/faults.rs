@@ -64,6 +64,40 @@ fn a_slow_head_or_body_loses_its_connection_and_stalls_nobody() {
 }
 
 #[test]
+fn who_asks_for_much_and_reads_nothing_is_left() {
+    let limits = Limits {
+        body_seconds: 1,
+        tokenize_characters: 1_000_000,
+        ..Limits::default()
+    };
+    let server = limited(&["mini"], limits);
+    let body = json!({"text": "!".repeat(1_000_000)}).to_string();
+    let json = [("content-type", "application/json")];
+    let mut stream = server.connect();
+    let whole = request("POST", "/v1/tokenize", &json, body.as_bytes());
+    stream.write_all(&whole).unwrap();
+    let answered = || {
+        let text = server.get("/metrics").text().to_owned();
+        let line = |line: &&str| line.starts_with("albert_requests_total{route=\"/v1/tokenize\"");
+        text.lines().any(|one| line(&one))
+    };
+    let began = Instant::now();
+    while !answered() {
+        assert!(began.elapsed() < Duration::from_secs(60));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    // More than sockets buffer; the rest was given up.
+    std::thread::sleep(Duration::from_secs(3));
+    let mut rest = Vec::new();
+    let _ = stream.read_to_end(&mut rest);
+    let head = String::from_utf8_lossy(&rest[..rest.len().min(4096)]).to_lowercase();
+    let length = head.split("content-length: ").nth(1).unwrap();
+    let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+    assert!(rest.len() < length, "{} of {length}", rest.len());
+    assert!(server.end());
+}
+
+#[test]
 fn an_idle_connection_is_closed() {
     let server = with(Limits {
         header_seconds: 1,

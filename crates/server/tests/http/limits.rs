@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use albert_server::Limits;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::*;
 
@@ -170,6 +170,35 @@ fn answers_are_not_monstrous() {
     };
     fill(2, 5).ok();
     assert_eq!(fill(2, 6).problem(422)["field"], "text");
+}
+
+#[test]
+fn what_a_request_has_read_again_and_again_is_bounded() {
+    let server = limited(&["mini", "nli", "qa", "slots"], Limits::default());
+    let refused = |path: &str, body: &Value, field: &str| {
+        let began = Instant::now();
+        assert_eq!(server.post(path, body).problem(422)["field"], field);
+        assert!(began.elapsed() < Duration::from_secs(5));
+    };
+    // Ten thousand places for a class of a million characters.
+    let (class, places) = ("x".repeat(1_000_000), "{}".repeat(10_000));
+    let body = json!({"text": "a", "labels": [class], "hypothesis": places});
+    refused("/v1/zero-shot", &body, "labels");
+    let long = format!("{{}}{}", "x".repeat(1_000_000));
+    let body = json!({"text": "a", "labels": ["b"], "hypothesis": long});
+    refused("/v1/zero-shot", &body, "hypothesis");
+    let texts = vec!["a ".repeat(70_000); 64];
+    let labels: Vec<String> = (0..64).map(|label| label.to_string()).collect();
+    let body = json!({"text": texts, "labels": labels});
+    refused("/v1/zero-shot", &body, "labels");
+    // A context is read anew for each question.
+    let context = "a ".repeat(500_000);
+    let body = json!({"question": vec!["who?"; 4096], "context": context});
+    refused("/v1/answer", &body, "context");
+    // Every mark is a word of the answer.
+    let marks = "!".repeat(200_001);
+    let body = json!({"text": marks, "truncate": "end"});
+    refused("/v1/tag", &body, "text");
 }
 
 #[test]
