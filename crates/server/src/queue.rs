@@ -34,8 +34,10 @@ struct Request<R> {
     ticket: Ticket,
     /// When its turn came, in the order of all turns.
     turn: u64,
-    /// Of its rows.
+    /// Of its rows that wait.
     cost: usize,
+    /// Of all its rows.
+    whole: usize,
     /// Never empty; in the order in which they leave.
     rows: VecDeque<(usize, R)>,
 }
@@ -63,7 +65,8 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
     }
 
     /// What is computed before a request of some cost is, about: its rows take turns with those of
-    /// the others, so that each holds it up by no more than its own cost.
+    /// the others, so that each holds it up by no more than its own cost. Those that wait count whole:
+    /// where they leave early, others that came later take turns in their place.
     pub(crate) fn ahead(&self, cost: usize) -> usize {
         self.ahead_by_lane(cost).map(|(_, ahead)| ahead).sum()
     }
@@ -74,7 +77,7 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
             let requests = lane.requests.iter();
             (
                 &lane.key,
-                requests.map(|request| request.cost.min(cost)).sum(),
+                requests.map(|request| request.whole.min(cost)).sum(),
             )
         })
     }
@@ -103,6 +106,7 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
             ticket,
             turn,
             cost,
+            whole: cost,
             rows: rows.into(),
         };
         match self.lanes.iter_mut().find(|lane| lane.key == *key) {

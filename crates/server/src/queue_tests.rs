@@ -64,7 +64,7 @@ impl Simulation {
         let ahead = self
             .waiting
             .iter()
-            .map(|number| self.remain(*number).min(own));
+            .map(|number| self.requests[*number].costs.iter().sum::<usize>().min(own));
         let ahead: usize = ahead.sum();
         assert_eq!(self.queue.ahead(own), ahead);
         let (full, before) = (ahead >= self.most, self.queue.requests());
