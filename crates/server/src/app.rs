@@ -208,7 +208,14 @@ async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or("other", MatchedPath::as_str).to_owned();
     app.metrics.in_flight.inc();
-    let _count = Counted(&app);
+    let mut under_way = UnderWay {
+        app: &app,
+        id: id.clone(),
+        method,
+        route,
+        began,
+        status: None,
+    };
     let answer = next.run(request);
     let mut response = request_id::CURRENT.scope(id.clone(), answer).await;
     if let Ok(value) = HeaderValue::from_str(&id) {
@@ -219,35 +226,49 @@ async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
         let close = HeaderValue::from_static("close");
         response.headers_mut().insert(header::CONNECTION, close);
     }
-    let status = response.status().as_u16();
-    let seconds = began.elapsed().as_secs_f64();
-    let ms = (seconds * 1e6).round() / 1e3;
-    match status {
-        500.. => tracing::error!(id, %method, route, status, ms, "request"),
-        _ => tracing::info!(id, %method, route, status, ms, "request"),
-    }
-    let outcome = Outcome {
-        route: route.clone(),
-        status,
-    };
-    app.metrics.requests.get_or_create(&outcome).inc();
-    let of_route = OfRoute { route };
-    app.metrics
-        .seconds
-        .get_or_create(&of_route)
-        .observe(seconds);
-    if status == 429 {
-        app.metrics.rejected.get_or_create(&of_route).inc();
-    }
+    under_way.status = Some(response.status().as_u16());
     response
 }
 
-/// Takes a request off the count, however it ends.
-struct Counted<'a>(&'a App);
+/// A request's status where its caller left before there was one, as web servers log it.
+const LEFT: u16 = 499;
 
-impl Drop for Counted<'_> {
+/// A request that is told of once it ends, however it does.
+struct UnderWay<'a> {
+    app: &'a App,
+    id: String,
+    method: Method,
+    route: String,
+    began: Instant,
+    status: Option<u16>,
+}
+
+impl Drop for UnderWay<'_> {
     fn drop(&mut self) {
-        self.0.metrics.in_flight.dec();
+        let Self {
+            id, method, route, ..
+        } = &*self;
+        let metrics = &self.app.metrics;
+        metrics.in_flight.dec();
+        let status = self.status.unwrap_or(LEFT);
+        let seconds = self.began.elapsed().as_secs_f64();
+        let ms = (seconds * 1e6).round() / 1e3;
+        match status {
+            500.. => tracing::error!(id, %method, route, status, ms, "request"),
+            _ => tracing::info!(id, %method, route, status, ms, "request"),
+        }
+        let outcome = Outcome {
+            route: route.clone(),
+            status,
+        };
+        metrics.requests.get_or_create(&outcome).inc();
+        let of_route = OfRoute {
+            route: route.clone(),
+        };
+        metrics.seconds.get_or_create(&of_route).observe(seconds);
+        if status == 429 {
+            metrics.rejected.get_or_create(&of_route).inc();
+        }
     }
 }
 

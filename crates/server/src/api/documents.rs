@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use axum::http::header;
 use axum::response::IntoResponse;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{Content, Ref, ResponseBuilder};
 use utoipa::{Modify, OpenApi};
 
@@ -50,11 +51,11 @@ use crate::problem::Problem;
 )]
 struct Document;
 
-/// What all routes that take a body have in common.
+/// What the routes have in common.
 struct Common;
 
-/// How such a request can end, beside well.
-const REFUSALS: [(&str, &str); 9] = [
+/// How a request with a body can end, beside well.
+const REFUSALS: [(&str, &str); 10] = [
     ("400", "The body is not JSON"),
     ("401", "The key is missing or wrong"),
     ("408", "The body came too slowly"),
@@ -62,24 +63,29 @@ const REFUSALS: [(&str, &str); 9] = [
     ("415", "The body is not application/json"),
     ("422", "A field says something that cannot be"),
     ("429", "The server has too much to do; see `Retry-After`"),
+    ("500", "The model or the server failed"),
     ("503", "The server is ending"),
     ("504", "The answer took too long"),
 ];
 
+/// What a key decides, of the same.
+const OF_KEYS: [&str; 2] = ["401", "429"];
+
 impl Modify for Common {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
-        let problem = || {
-            let schema = Ref::from_schema_name("Problem");
-            Content::new(Some(schema))
-        };
         for item in document.paths.paths.values_mut() {
             for operation in item.post.iter_mut() {
-                for (status, description) in REFUSALS {
-                    let response = ResponseBuilder::new()
-                        .description(description)
-                        .content("application/problem+json", problem());
-                    let responses = &mut operation.responses.responses;
-                    responses.insert(status.to_owned(), response.build().into());
+                refuses(operation, &REFUSALS);
+                needs_a_key(operation);
+            }
+            for operation in item.get.iter_mut() {
+                let tags = operation.tags.iter().flatten();
+                if tags.into_iter().all(|tag| tag != "operations") {
+                    let of_keys = REFUSALS
+                        .iter()
+                        .filter(|(status, _)| OF_KEYS.contains(status));
+                    refuses(operation, of_keys);
+                    needs_a_key(operation);
                 }
             }
         }
@@ -87,6 +93,26 @@ impl Modify for Common {
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("key", key);
     }
+}
+
+fn refuses<'a>(
+    operation: &mut Operation,
+    refusals: impl IntoIterator<Item = &'a (&'a str, &'a str)>,
+) {
+    for (status, description) in refusals {
+        let problem = Content::new(Some(Ref::from_schema_name("Problem")));
+        let response = ResponseBuilder::new()
+            .description(*description)
+            .content("application/problem+json", problem);
+        let responses = &mut operation.responses.responses;
+        responses.insert((*status).to_owned(), response.build().into());
+    }
+}
+
+/// A key, or none where the server has none.
+fn needs_a_key(operation: &mut Operation) {
+    let key = SecurityRequirement::new("key", Vec::<String>::new());
+    operation.security = Some(vec![key, SecurityRequirement::default()]);
 }
 
 /// The document, as JSON.

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use albert_tasks::{Embedding, LongText};
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -88,11 +89,7 @@ impl From<Problem> for OpenAiProblem {
 }
 
 impl IntoResponse for OpenAiProblem {
-    fn into_response(mut self) -> Response {
-        if self.0.about() == Some("model") {
-            // What OpenAI's clients turn into their NotFoundError.
-            self.0 = self.0.with_status(StatusCode::NOT_FOUND);
-        }
+    fn into_response(self) -> Response {
         let kind = match self.0.status().as_u16() {
             401 => "authentication_error",
             429 => "rate_limit_error",
@@ -109,6 +106,11 @@ impl IntoResponse for OpenAiProblem {
     }
 }
 
+/// No model of that name, which OpenAI's clients turn into their `NotFoundError`.
+fn not_found(problem: Problem) -> OpenAiProblem {
+    OpenAiProblem(problem.with_status(StatusCode::NOT_FOUND))
+}
+
 /// Vectors of texts, as OpenAI's clients ask for them.
 #[utoipa::path(
     post, path = "/v1/embeddings", tag = "openai", request_body = EmbeddingsRequest,
@@ -120,7 +122,8 @@ pub(crate) async fn embeddings(
 ) -> Result<Json<Embeddings>, OpenAiProblem> {
     let Sent(request) = sent?;
     request.input.check("input", &app.options.limits)?;
-    let model = app.model(request.model.as_deref(), Route::Embeddings)?;
+    let model = app.model(request.model.as_deref(), Route::Embeddings);
+    let model = model.map_err(not_found)?;
     let hidden = model.model.engine.config().hidden_size;
     let dimensions = request.dimensions.unwrap_or(hidden);
     if dimensions == 0 || dimensions > hidden {
@@ -160,9 +163,12 @@ pub(crate) async fn embeddings(
 )]
 pub(crate) async fn model(
     State(app): State<Arc<App>>,
-    Path(name): Path<String>,
+    name: Result<Path<String>, PathRejection>,
 ) -> Result<Json<OpenAiModel>, OpenAiProblem> {
-    let model = app.model(Some(&name), Route::Tokenize)?;
+    let named = name.map_err(|error| Problem::field("name", error.body_text()));
+    let Path(name) = named.map_err(|problem| problem.with_status(StatusCode::BAD_REQUEST))?;
+    let model = app.model(Some(&name), Route::Tokenize);
+    let model = model.map_err(not_found)?;
     Ok(Json(OpenAiModel::new(model.name.clone())))
 }
 

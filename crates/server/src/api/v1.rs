@@ -264,6 +264,7 @@ pub(crate) async fn answer(
     let limits = &app.options.limits;
     request.question.check("question", limits)?;
     request.context.check("context", limits)?;
+    let lists = (request.question.list, request.context.list);
     let (questions, contexts) = (request.question, request.context.texts);
     let count = questions.texts.len();
     if contexts.len() != 1 && contexts.len() != count {
@@ -285,7 +286,12 @@ pub(crate) async fn answer(
         let context = contexts.get(row).unwrap_or(&contexts[0]);
         task.ask(question, context, &options, long)
     };
-    let results = app.ask_each(&model, "context", questions, ask).await?;
+    let results = app.ask_each(&model, "context", questions, ask).await;
+    let results = results.map_err(|problem| match problem.about() {
+        Some("context") if !lists.1 => problem.moved(0, "context", false),
+        Some("context") if !lists.0 => problem.in_row(Some(0)),
+        _ => problem,
+    })?;
     Ok(reply(&model.name, began, results))
 }
 

@@ -216,6 +216,23 @@ fn openai_and_tei_are_answered_in_their_own_shapes() {
     assert_eq!(problem["error"]["param"], "model");
     let body = json!({"input": "a", "model": "text-embedding-3-small"});
     server.post("/v1/embeddings", &body).problem(404);
+    // A model that is no name is another mistake than one that is not there.
+    let body = json!({"input": "a", "model": 5});
+    server.post("/v1/embeddings", &body).problem(422);
+    server.get("/v1/models/%ff").problem(400);
+    // What would change the vectors is refused where it cannot be had.
+    let body = json!({"inputs": "a", "dimensions": 8});
+    assert_eq!(
+        server.post("/embed", &body).problem(422)["field"],
+        "dimensions"
+    );
+    let body = json!({"inputs": "a", "prompt_name": "query"});
+    assert_eq!(
+        server.post("/embed", &body).problem(422)["field"],
+        "prompt_name"
+    );
+    let body = json!({"inputs": "a", "truncate": null});
+    server.post("/embed", &body).ok();
     let info = server.get("/info").ok();
     assert_eq!(info["model_id"], "sentences");
 
@@ -506,6 +523,22 @@ fn a_text_that_is_too_long_is_read_as_the_caller_likes() {
 }
 
 #[test]
+fn a_context_that_is_too_long_is_named_by_its_own_row() {
+    let server = Running::start(options(&["qa"]));
+    let long = "word ".repeat(600);
+    let refused = |question: Value, context: Value| {
+        let body = json!({"question": question, "context": context, "truncate": "error"});
+        let problem = server.post("/v1/answer", &body).problem(422);
+        assert_eq!(problem["field"], "context");
+        problem["row"].as_u64()
+    };
+    assert_eq!(refused(json!(["who?", "why?"]), json!(long)), None);
+    assert_eq!(refused(json!("who?"), json!([long])), Some(0));
+    let contexts = json!(["Ann did.", long]);
+    assert_eq!(refused(json!(["who?", "why?"]), contexts), Some(1));
+}
+
+#[test]
 fn the_document_describes_every_route() {
     let server = Running::start(options(&["mini"]));
     let document = server.get("/openapi.json").ok();
@@ -518,6 +551,7 @@ fn the_document_describes_every_route() {
                     posts += 1;
                     assert!(operation["requestBody"].is_object(), "{path}");
                     assert!(operation["responses"]["422"].is_object(), "{path}");
+                    assert!(operation["security"][0]["key"].is_array(), "{path}");
                     server.post(path, &json!(null))
                 }
                 _ => server.get(&path.replace("{name}", "mini")),
@@ -525,6 +559,9 @@ fn the_document_describes_every_route() {
             assert_ne!(reply.status, 404, "{path}");
             assert_ne!(reply.status, 405, "{path}");
             assert!(operation["responses"]["200"].is_object(), "{path}");
+            // A key may be missing wherever one is needed, and nowhere else.
+            let key = operation["security"].is_array();
+            assert_eq!(operation["responses"]["401"].is_object(), key, "{path}");
         }
     }
     assert_eq!((paths.len(), posts), (19, 13));

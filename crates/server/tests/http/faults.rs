@@ -183,6 +183,7 @@ fn ten_thousand_callers_that_leave_cost_nobody_an_answer() {
         let quiet = metrics.contains("albert_queue_tokens 0\n")
             && metrics.contains("albert_requests_in_flight 1\n");
         if quiet {
+            assert!(metrics.contains("status=\"499\""), "{metrics}");
             break;
         }
         assert!(began.elapsed() < Duration::from_secs(60), "{metrics}");
