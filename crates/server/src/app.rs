@@ -153,14 +153,16 @@ impl App {
     }
 }
 
-/// The models, each of which has answered once, unless told.
+/// The models, each of which has answered once, unless told otherwise.
 fn load(options: &ServeOptions) -> std::result::Result<Models, Error> {
     let models = Models::load(&options.models, options.threads)?;
-    for model in models.all().filter(|_| options.warm_up) {
-        model.warm_up().map_err(|error| Error::Model {
-            name: model.name.clone(),
-            error,
-        })?;
+    if options.warm_up {
+        for model in models.all() {
+            model.warm_up().map_err(|error| Error::Model {
+                name: model.name.clone(),
+                error,
+            })?;
+        }
     }
     Ok(models)
 }

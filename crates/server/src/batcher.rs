@@ -160,13 +160,15 @@ impl Batcher {
             let pace = lane.model.pace();
             pace.map_or(0.0, |pace| cost as f64 / pace)
         };
-        let ahead = state.queue.ahead(own);
         // Each lane's at its own model's pace.
-        let lanes = state.queue.ahead_by_lane(own);
-        let wait: f64 = lanes.map(|(lane, cost)| seconds(lane, cost)).sum();
+        let (mut ahead, mut wait) = (0, 0.0);
+        for (lane, cost) in state.queue.ahead_by_lane(own) {
+            ahead += cost;
+            wait += seconds(lane, cost);
+        }
         let busy = || {
             let detail = format!("{ahead} tokens would be computed before this request");
-            Problem::busy(detail, (wait.ceil() as u64).max(1))
+            Problem::busy(detail, wait.ceil() as u64)
         };
         // What takes long by itself may wait longer.
         let bound = self.shared.queue_time.as_secs_f64() + PATIENCE * seconds(lane, own);
