@@ -1,6 +1,6 @@
 // Probabilities as bars.
 
-import { el, percent } from "./dom.js";
+import { count, el, percent } from "./dom.js";
 
 /**
  * A list of `{ name, share, title?, onpick?, onlook?, picked? }`; a row that can be picked is a
@@ -38,3 +38,7 @@ export function verdict(name, share) {
 }
 
 export const note = (...inside) => el("p.note", {}, ...inside);
+
+/** What is said of a text of which the model did not read all, if it is one. */
+export const leftOut = ({ truncated }) =>
+  truncated ? [note(`The text is longer than the model reads: ${count(truncated, "piece")} left out.`)] : [];

@@ -18,14 +18,16 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::Error;
-use crate::api::{documents, openai, operations, tei, v1};
+use crate::api::{Dialect, documents, openai, operations, tei, v1};
 use crate::batcher::{Batcher, said};
+use crate::body::{self, Bodies};
 use crate::config::ServeOptions;
 use crate::metrics::{Metrics, OfRoute, Outcome};
 use crate::models::Models;
 use crate::page::page_file;
 use crate::problem::{Problem, Result};
 use crate::request_id;
+use crate::traces::{self, Spanned, Traces};
 
 /// What all requests share.
 pub(crate) struct App {
@@ -36,7 +38,9 @@ pub(crate) struct App {
     pub(crate) started: Instant,
     /// Threads that prepare requests.
     pub(crate) workers: usize,
-    requests: Arc<Semaphore>,
+    pub(crate) traces: Option<Traces>,
+    requests: Semaphore,
+    pub(crate) bodies: Bodies,
     /// Turns for work that takes a core for a while.
     pub(crate) preparing: Arc<Semaphore>,
     leaving: AtomicBool,
@@ -54,7 +58,9 @@ impl App {
         let metrics = Arc::new(Metrics::new());
         let batcher = Batcher::start(&options.limits, Arc::clone(&metrics))?;
         Ok(Arc::new(Self {
-            requests: Arc::new(Semaphore::new(options.limits.requests)),
+            traces: options.traces.as_deref().map(Traces::to).transpose()?,
+            requests: Semaphore::new(options.limits.requests),
+            bodies: Bodies::new(options.limits.bodies_bytes),
             // More would only wait for the same cores.
             preparing: Arc::new(Semaphore::new(workers.max(2))),
             models: RwLock::new(Arc::new(models)),
@@ -210,7 +216,10 @@ async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
     let matched = request.extensions().get::<MatchedPath>();
     let route = matched.map_or("other", MatchedPath::as_str).to_owned();
     app.metrics.in_flight.inc();
+    let traces = app.traces.as_ref();
+    let span = traces.map(|traces| traces.begin(request.headers(), &method, &route, &id));
     let mut under_way = UnderWay {
+        span,
         app: &app,
         id: id.clone(),
         method,
@@ -218,7 +227,7 @@ async fn around(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
         began,
         status: None,
     };
-    let answer = next.run(request);
+    let answer = traces::within(under_way.span.as_ref(), next.run(request));
     let mut response = request_id::CURRENT.scope(id.clone(), answer).await;
     if let Ok(value) = HeaderValue::from_str(&id) {
         let name = HeaderName::from_static(request_id::HEADER);
@@ -242,6 +251,7 @@ struct UnderWay<'a> {
     method: Method,
     route: String,
     began: Instant,
+    span: Option<Spanned>,
     status: Option<u16>,
 }
 
@@ -258,6 +268,9 @@ impl Drop for UnderWay<'_> {
         match status {
             500.. => tracing::error!(id, %method, route, status, ms, "request"),
             _ => tracing::info!(id, %method, route, status, ms, "request"),
+        }
+        if let Some(span) = &self.span {
+            span.end(status);
         }
         let outcome = Outcome {
             route: route.clone(),
@@ -278,28 +291,30 @@ impl Drop for UnderWay<'_> {
 async fn let_in(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     match app.options.keys.admit(request.headers()) {
         Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
+        Err(problem) => Dialect::of(request.uri().path()).refuse(problem),
     }
 }
 
-/// Around what is computed: a key, a place, a time.
+/// Around what is computed: a key, a body, a place, a time.
 async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let dialect = Dialect::of(request.uri().path());
     match admitted(&app, request, next).await {
         Ok(response) => response,
-        Err(problem) => problem.into_response(),
+        Err(problem) => dialect.refuse(problem),
     }
 }
 
-async fn admitted(app: &Arc<App>, request: Request, next: Next) -> Result<Response> {
+async fn admitted(app: &App, request: Request, next: Next) -> Result<Response> {
     app.options.keys.admit(request.headers())?;
+    let receiving = traces::part("receive");
+    let (request, _held) = body::arrived(app, request).await?;
+    drop(receiving);
     let limits = &app.options.limits;
-    let place = Arc::clone(&app.requests).try_acquire_owned();
-    let _place = place.map_err(|_| {
+    let _place = app.requests.try_acquire().map_err(|_| {
         let detail = format!("{} requests are being answered already", limits.requests);
         Problem::busy(detail, 1)
     })?;
-    // Body and answer have a time each within; this holds whatever they do.
-    let seconds = limits.request_seconds + limits.body_seconds;
+    let seconds = limits.request_seconds;
     let answer = tokio::time::timeout(Duration::from_secs(seconds), next.run(request));
     answer.await.map_err(|_| Problem::too_slow(seconds))
 }

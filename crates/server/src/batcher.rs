@@ -16,10 +16,15 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::Error;
 use crate::config::Limits;
+use crate::demand::Demand;
 use crate::metrics::Metrics;
 use crate::models::Served;
 use crate::problem::{Problem, Result};
 use crate::queue::{Queue, Taken, Ticket};
+use crate::traces;
+
+/// Bytes of a text for each piece that it will have, about.
+const PIECE_BYTES: usize = 4;
 
 /// Before a model was seen to do anything: so much in a batch.
 const FIRST_COST: usize = 1024;
@@ -46,13 +51,22 @@ struct Job {
     row: Row,
     index: usize,
     since: Instant,
-    reply: UnboundedSender<(usize, Numbers)>,
+    reply: UnboundedSender<Reply>,
+}
+
+/// What became of a row.
+struct Reply {
+    index: usize,
+    /// Until its batch began.
+    waited: Duration,
+    numbers: Numbers,
 }
 
 type Numbers = std::result::Result<Vec<f32>, String>;
 
 struct State {
     queue: Queue<Lane, Job>,
+    demand: Demand,
     closed: bool,
 }
 
@@ -62,6 +76,7 @@ struct Shared {
     batch_tokens: usize,
     batch_time: Duration,
     queue_time: Duration,
+    busy_queue_time: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -90,12 +105,14 @@ impl Batcher {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 queue: Queue::new(limits.queue_tokens),
+                demand: Demand::new(Instant::now()),
                 closed: false,
             }),
             wake: Condvar::new(),
             batch_tokens: limits.batch_tokens,
             batch_time: Duration::from_millis(limits.batch_ms),
             queue_time: Duration::from_millis(limits.queue_ms),
+            busy_queue_time: Duration::from_millis(limits.busy_queue_ms),
             metrics,
         });
         let own = Arc::clone(&shared);
@@ -124,17 +141,62 @@ impl Batcher {
             model: Arc::clone(model),
             wanted: asked.wanted(),
         };
-        let (count, mut waiting) = (rows.len(), self.submit(&lane, rows)?);
+        let computing = traces::part("compute");
+        let (count, cost) = (rows.len(), rows.iter().map(Row::cost).sum::<usize>());
+        computing.note("albert.rows", count as f64);
+        computing.note("albert.cost", cost as f64);
+        let (mut waiting, mut waited) = (self.submit(&lane, rows)?, Duration::ZERO);
         for _ in 0..count {
-            match waiting.replies.recv().await {
-                Some((row, Ok(numbers))) => asked.take(row, numbers),
-                Some((_, Err(why))) => return Err(Problem::internal(why)),
-                None => return Err(Problem::internal("the computing thread has ended")),
+            let Some(reply) = waiting.replies.recv().await else {
+                return Err(Problem::internal("the computing thread has ended"));
+            };
+            waited = waited.max(reply.waited);
+            match reply.numbers {
+                Ok(numbers) => asked.take(reply.index, numbers),
+                Err(why) => return Err(Problem::internal(why)),
             }
         }
+        computing.note("albert.queue_seconds", waited.as_secs_f64());
         asked
             .answer()
             .map_err(|error| Problem::internal(error.to_string()))
+    }
+
+    /// Counts what a request of so many texts is going to ask for, and refuses it where it will be
+    /// refused anyway: before work is spent on it.
+    ///
+    /// # Errors
+    /// 429 where the queue is full, 503 while the server ends.
+    pub(crate) fn expect(&self, model: &Served, rows: usize, bytes: usize) -> Result<()> {
+        let cost = bytes.div_ceil(PIECE_BYTES);
+        let mut state = self.shared.lock();
+        state.demand.add(model.seconds(cost), Instant::now());
+        self.check(&state, model, rows, cost).map(drop)
+    }
+
+    /// Whether a request would be computed in time. If so, what to say if there is no room for it.
+    fn check(&self, state: &State, model: &Served, rows: usize, own: usize) -> Result<Problem> {
+        if state.closed {
+            return Err(Problem::draining());
+        }
+        // Each lane's at its own model's pace.
+        let (mut ahead, mut wait) = (0, 0.0);
+        for (lane, cost) in state.queue.ahead_by_lane(rows) {
+            ahead += cost;
+            wait += lane.model.seconds(cost);
+        }
+        // A burst may wait until it has passed, and what takes long by itself longer; where too much
+        // is asked for, waiting helps nobody.
+        let bound = match state.demand.is_overload(Instant::now()) {
+            true => self.shared.busy_queue_time.as_secs_f64(),
+            false => self.shared.queue_time.as_secs_f64() + PATIENCE * model.seconds(own),
+        };
+        let detail = format!("{ahead} tokens would be computed before this request");
+        let busy = Problem::busy(detail, wait.ceil() as u64);
+        match wait > bound {
+            true => Err(busy),
+            false => Ok(busy),
+        }
     }
 
     fn submit(&self, lane: &Lane, rows: Vec<Row>) -> Result<Waiting<'_>> {
@@ -151,31 +213,10 @@ impl Batcher {
             (job.row.cost(), job)
         };
         let jobs: Vec<(usize, Job)> = rows.into_iter().enumerate().map(job).collect();
-        let own = jobs.iter().map(|(cost, _)| cost).sum();
+        let own: usize = jobs.iter().map(|(cost, _)| cost).sum();
         let mut state = self.shared.lock();
-        if state.closed {
-            return Err(Problem::draining());
-        }
-        let seconds = |lane: &Lane, cost: usize| {
-            let pace = lane.model.pace();
-            pace.map_or(0.0, |pace| cost as f64 / pace)
-        };
-        // Each lane's at its own model's pace.
-        let (mut ahead, mut wait) = (0, 0.0);
-        for (lane, cost) in state.queue.ahead_by_lane(own) {
-            ahead += cost;
-            wait += seconds(lane, cost);
-        }
-        let busy = || {
-            let detail = format!("{ahead} tokens would be computed before this request");
-            Problem::busy(detail, wait.ceil() as u64)
-        };
-        // What takes long by itself may wait longer.
-        let bound = self.shared.queue_time.as_secs_f64() + PATIENCE * seconds(lane, own);
-        if wait > bound {
-            return Err(busy());
-        }
-        let ticket = state.queue.push(lane, jobs).map_err(|_| busy())?;
+        let busy = self.check(&state, &lane.model, jobs.len(), own)?;
+        let ticket = state.queue.push(lane, jobs).map_err(|_| busy)?;
         let cost = state.queue.cost();
         self.shared.metrics.queue_tokens.set(cost as i64);
         drop(state);
@@ -208,7 +249,7 @@ impl Drop for Batcher {
 /// A request's rows; dropping it takes those that still wait out of the queue.
 struct Waiting<'a> {
     ticket: Ticket,
-    replies: UnboundedReceiver<(usize, Numbers)>,
+    replies: UnboundedReceiver<Reply>,
     shared: &'a Shared,
 }
 
@@ -285,7 +326,11 @@ fn run(shared: &Shared, taken: Taken<Lane, Job>) {
     };
     for (job, numbers) in jobs.iter().zip(numbers) {
         // An error means that the request is gone.
-        let _ = job.reply.send((job.index, numbers));
+        let _ = job.reply.send(Reply {
+            index: job.index,
+            waited: began.duration_since(job.since),
+            numbers,
+        });
     }
 }
 

@@ -1,31 +1,121 @@
-//! A request's body: of bounded size, in bounded time, JSON, with errors that name the field.
+//! A request's body: of bounded size, in bounded time, in memory that all requests share, JSON, with
+//! errors that name the field.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, Request};
 use axum::http::header;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::App;
 use crate::problem::{Problem, Result};
 
-/// A body that was read as a `T`.
+/// What takes so many bytes is parsed beside the threads that answer sockets.
+const LONG: usize = 64 << 10;
+
+/// Memory for bodies, of all requests together.
+pub(crate) struct Bodies {
+    /// A permit is a KiB.
+    free: Arc<Semaphore>,
+    bytes: usize,
+}
+
+impl Bodies {
+    pub(crate) fn new(bytes: usize) -> Self {
+        Self {
+            free: Arc::new(Semaphore::new(
+                bytes.div_ceil(1024).min(Semaphore::MAX_PERMITS),
+            )),
+            bytes,
+        }
+    }
+
+    /// Takes as much as a body of some bytes needs beyond what it holds.
+    fn hold(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<()> {
+        let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = bytes.div_ceil(1024).saturating_sub(has);
+        if more == 0 {
+            return Ok(());
+        }
+        let more = u32::try_from(more)
+            .ok()
+            .and_then(|more| Arc::clone(&self.free).try_acquire_many_owned(more).ok());
+        let Some(more) = more else {
+            let detail = format!("requests fill the {} bytes that they may take", self.bytes);
+            return Err(Problem::busy(detail, 1));
+        };
+        match held {
+            Some(held) => held.merge(more),
+            None => *held = Some(more),
+        }
+        Ok(())
+    }
+}
+
+/// The request once its body is here, and the memory that is taken for it. It has had no place
+/// among those that are answered until then: who sends slowly keeps nobody out.
+pub(crate) async fn arrived(
+    app: &App,
+    request: Request,
+) -> Result<(Request, Option<OwnedSemaphorePermit>)> {
+    check_type(&request)?;
+    let seconds = app.options.limits.body_seconds;
+    let (head, body) = request.into_parts();
+    let told = head.headers.get(header::CONTENT_LENGTH);
+    let told = told.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let read = read(app, body, told);
+    let bytes = tokio::time::timeout(Duration::from_secs(seconds), read).await;
+    let (bytes, held) = bytes.map_err(|_| Problem::slow_body(seconds))??;
+    Ok((Request::from_parts(head, Body::from(bytes)), held))
+}
+
+async fn read(
+    app: &App,
+    mut body: Body,
+    told: Option<u64>,
+) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>)> {
+    let most = app.options.limits.body_bytes;
+    let too_large = || Problem::too_large(format!("the body may have {most} bytes"));
+    if told.is_some_and(|told| told > most as u64) {
+        return Err(too_large());
+    }
+    let (mut bytes, mut held) = (Vec::new(), None);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Problem::bad_body(error.to_string()))?;
+        // Trailers say nothing here.
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        let length = bytes.len() + data.len();
+        if length > most {
+            return Err(too_large());
+        }
+        app.bodies.hold(&mut held, length)?;
+        bytes.extend_from_slice(&data);
+    }
+    Ok((bytes, held))
+}
+
+/// A body, which has [arrived], read as a `T`.
 pub(crate) struct Sent<T>(pub(crate) T);
 
-impl<T: DeserializeOwned> FromRequest<Arc<App>> for Sent<T> {
+impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<App>> for Sent<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, app: &Arc<App>) -> Result<Self> {
-        let limits = &app.options.limits;
-        check_type(&request)?;
-        let seconds = limits.body_seconds;
-        let read = read(request, limits.body_bytes);
-        let bytes = tokio::time::timeout(Duration::from_secs(seconds), read).await;
-        let bytes = bytes.map_err(|_| Problem::slow_body(seconds))??;
-        parse(&bytes).map(Sent)
+        let body = request.into_body().collect().await;
+        let bytes: Bytes = body
+            .map_err(|error| Problem::bad_body(error.to_string()))?
+            .to_bytes();
+        match bytes.len() < LONG {
+            true => parse(&bytes),
+            false => app.aside(move || parse(&bytes)).await?,
+        }
+        .map(Sent)
     }
 }
 
@@ -40,21 +130,6 @@ fn check_type(request: &Request) -> Result<()> {
     match json {
         true => Ok(()),
         false => Err(Problem::not_json_type(essence)),
-    }
-}
-
-async fn read(request: Request, most: usize) -> Result<Vec<u8>> {
-    let too_large = || Problem::too_large(format!("the body may have {most} bytes"));
-    let told = request.headers().get(header::CONTENT_LENGTH);
-    let told = told.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if told.is_some_and(|told| told > most as u64) {
-        return Err(too_large());
-    }
-    let body: Limited<Body> = Limited::new(request.into_body(), most);
-    match body.collect().await {
-        Ok(whole) => Ok(whole.to_bytes().into()),
-        Err(error) if error.is::<LengthLimitError>() => Err(too_large()),
-        Err(error) => Err(Problem::bad_body(error.to_string())),
     }
 }
 

@@ -25,6 +25,8 @@ pub struct ServeOptions {
     pub cors_origins: Vec<String>,
     /// With which certificate it speaks TLS; plain HTTP without.
     pub tls: Option<TlsFiles>,
+    /// A collector of OpenTelemetry's traces, without `/v1/traces`; none are made without.
+    pub traces: Option<String>,
     /// Whether every model runs once before the server is ready.
     pub warm_up: bool,
 }
@@ -40,6 +42,7 @@ impl Default for ServeOptions {
             keys: Keys::default(),
             cors_origins: Vec::new(),
             tls: None,
+            traces: None,
             warm_up: true,
         }
     }
@@ -61,6 +64,8 @@ pub struct TlsFiles {
 pub struct Limits {
     /// Bytes of a body.
     pub body_bytes: usize,
+    /// Bytes of the bodies of all requests together; beyond, 429.
+    pub bodies_bytes: usize,
     /// Texts of a request.
     pub rows: usize,
     /// Characters of a text.
@@ -76,6 +81,9 @@ pub struct Limits {
     /// Milliseconds that a request may wait before it is computed, by what the model was seen to
     /// do, and four times as long as it takes by itself; it is refused with 429 if it were more.
     pub queue_ms: u64,
+    /// The same while more than twice as much is asked for as can be done: what has to be refused
+    /// anyway need not make the rest late.
+    pub busy_queue_ms: u64,
     /// Characters of all texts of a request that are only cut into pieces: the answer is longer by far.
     pub tokenize_characters: usize,
     /// Candidates of a `fill-mask` request: masks times `top`.
@@ -101,6 +109,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             body_bytes: 10 << 20,
+            bodies_bytes: 256 << 20,
             rows: 4096,
             characters: 1_000_000,
             labels: 64,
@@ -108,6 +117,7 @@ impl Default for Limits {
             requests: 1024,
             queue_tokens: 65_536,
             queue_ms: 500,
+            busy_queue_ms: 50,
             tokenize_characters: 200_000,
             candidates: 20_000,
             batch_tokens: 4096,
@@ -126,6 +136,7 @@ impl Limits {
     pub(crate) fn zero(&self) -> Option<&'static str> {
         [
             ("body_bytes", self.body_bytes == 0),
+            ("bodies_bytes", self.bodies_bytes == 0),
             ("rows", self.rows == 0),
             ("characters", self.characters == 0),
             ("labels", self.labels == 0),

@@ -40,6 +40,14 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// Where traces cannot be sent.
+    #[error("traces cannot be sent to {endpoint}: {why}")]
+    Traces {
+        /// The address.
+        endpoint: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The system does not hand over its signals.
     #[error("signals cannot be listened to: {0}")]
     Signals(io::Error),

@@ -35,6 +35,7 @@ mod auth;
 mod batcher;
 mod body;
 mod config;
+mod demand;
 mod error;
 mod listen;
 mod metrics;
@@ -46,6 +47,7 @@ mod request_id;
 mod signals;
 mod texts;
 mod tls;
+mod traces;
 
 use std::net::SocketAddr;
 

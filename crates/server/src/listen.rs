@@ -125,7 +125,13 @@ impl Server {
             return false;
         }
         // Joins the computing thread.
-        let closed = tokio::task::spawn_blocking(move || app.batcher.close()).await;
+        let close = move || {
+            app.batcher.close();
+            if let Some(traces) = &app.traces {
+                traces.end();
+            }
+        };
+        let closed = tokio::task::spawn_blocking(close).await;
         let connections = door.connections.get();
         tracing::info!(connections, "all that was accepted is answered");
         closed.is_ok()

@@ -112,6 +112,11 @@ impl Served {
         (pace > 0.0).then_some(pace)
     }
 
+    /// How long it takes for `cost`, by what it did so far; 0 before it did anything.
+    pub(crate) fn seconds(&self, cost: usize) -> f64 {
+        self.pace().map_or(0.0, |pace| cost as f64 / pace)
+    }
+
     /// Notes that it did `cost` in some seconds.
     pub(crate) fn did(&self, cost: usize, seconds: f64) {
         let now = cost as f64 / seconds.max(1e-6);

@@ -38,8 +38,17 @@ struct Request<R> {
     cost: usize,
     /// Of all its rows.
     whole: usize,
+    /// How many those are.
+    count: usize,
     /// Never empty; in the order in which they leave.
     rows: VecDeque<(usize, R)>,
+}
+
+impl<R> Request<R> {
+    /// What as many of its rows as another has cost, about.
+    fn ahead_of(&self, rows: usize) -> usize {
+        (self.whole * rows.min(self.count)).div_ceil(self.count)
+    }
 }
 
 impl<L: PartialEq + Clone, R> Queue<L, R> {
@@ -64,20 +73,20 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         self.lanes.iter().map(|lane| lane.requests.len()).sum()
     }
 
-    /// What is computed before a request of some cost is, about: its rows take turns with those of
-    /// the others, so that each holds it up by no more than its own cost. Those that wait count whole:
-    /// where they leave early, others that came later take turns in their place.
-    pub(crate) fn ahead(&self, cost: usize) -> usize {
-        self.ahead_by_lane(cost).map(|(_, ahead)| ahead).sum()
+    /// What is computed before a request of so many rows is, about: they take turns with those of
+    /// the others, so that each holds it up by no more than as many of its own. Those that wait count
+    /// whole: where they leave early, others that came later take turns in their place.
+    pub(crate) fn ahead(&self, rows: usize) -> usize {
+        self.ahead_by_lane(rows).map(|(_, ahead)| ahead).sum()
     }
 
     /// The same, of each lane.
-    pub(crate) fn ahead_by_lane(&self, cost: usize) -> impl Iterator<Item = (&L, usize)> {
+    pub(crate) fn ahead_by_lane(&self, rows: usize) -> impl Iterator<Item = (&L, usize)> {
         self.lanes.iter().map(move |lane| {
             let requests = lane.requests.iter();
             (
                 &lane.key,
-                requests.map(|request| request.whole.min(cost)).sum(),
+                requests.map(|request| request.ahead_of(rows)).sum(),
             )
         })
     }
@@ -93,7 +102,7 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         rows: Vec<(usize, R)>,
     ) -> std::result::Result<Ticket, Vec<(usize, R)>> {
         let cost = rows.iter().map(|(cost, _)| cost).sum();
-        if self.ahead(cost) >= self.most {
+        if self.ahead(rows.len()) >= self.most {
             return Err(rows);
         }
         let turn = self.turn();
@@ -107,6 +116,7 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
             turn,
             cost,
             whole: cost,
+            count: rows.len(),
             rows: rows.into(),
         };
         match self.lanes.iter_mut().find(|lane| lane.key == *key) {

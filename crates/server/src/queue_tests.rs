@@ -60,13 +60,15 @@ impl Simulation {
         let number = self.requests.len();
         let rows = costs.iter().enumerate();
         let rows = rows.map(|(row, &cost)| (cost, (number, row))).collect();
-        let own: usize = costs.iter().sum();
-        let ahead = self
-            .waiting
-            .iter()
-            .map(|number| self.requests[*number].costs.iter().sum::<usize>().min(own));
+        let ahead = self.waiting.iter().map(|number| {
+            let costs = &self.requests[*number].costs;
+            let mean = costs.iter().sum::<usize>() as f64 / costs.len() as f64;
+            (mean * count.min(costs.len()) as f64).ceil() as usize
+        });
         let ahead: usize = ahead.sum();
-        assert_eq!(self.queue.ahead(own), ahead);
+        // A mean that is no whole number may be rounded up once more.
+        assert!(self.queue.ahead(count).abs_diff(ahead) <= self.waiting.len());
+        let ahead = self.queue.ahead(count);
         let (full, before) = (ahead >= self.most, self.queue.requests());
         match self.queue.push(&lane, rows) {
             Err(rows) => {

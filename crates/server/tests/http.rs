@@ -6,4 +6,5 @@ mod http {
     mod faults;
     mod limits;
     mod tls;
+    mod traces;
 }

@@ -79,6 +79,8 @@ pub struct Answered {
     pub no_answer_score: f32,
     /// Into how many windows the context was cut.
     pub windows: usize,
+    /// Pieces left out because the text is longer than the model reads.
+    pub truncated: usize,
 }
 
 impl Answerer {
@@ -140,15 +142,16 @@ impl Answerer {
         let stride = options.stride.unwrap_or(128).min(max_length / 3);
         let mut windows =
             features::question(&self.tokenizer, question, context, max_length, stride)?;
-        match long {
-            Some(LongText::Refuse) if windows.len() > 1 => {
-                let whole = self
-                    .tokenizer
-                    .encode_pair(question, context, &Default::default())?;
-                LongText::check(long, whole.len(), max_length)?;
+        let mut truncated = 0;
+        if windows.len() > 1 && matches!(long, Some(LongText::Refuse | LongText::Cut)) {
+            let whole = self
+                .tokenizer
+                .encode_pair(question, context, &Default::default())?;
+            LongText::check(long, whole.len(), max_length)?;
+            if long == Some(LongText::Cut) {
+                windows.truncate(1);
+                truncated = whole.len().saturating_sub(windows[0].len());
             }
-            Some(LongText::Cut) => windows.truncate(1),
-            _ => {}
         }
         let rows = windows.iter().map(Row::from).collect();
         let (context, options, settings) = (context.to_owned(), *options, self.settings.clone());
@@ -158,7 +161,11 @@ impl Answerer {
             Wanted::Spans,
             move |_, row| [0, 1].map(|number| side(&row, number)),
             move |sides: Vec<[Vec<f32>; 2]>| {
-                answered(&windows, &sides, &context, &options, &settings)
+                let answered = answered(&windows, &sides, &context, &options, &settings);
+                Answered {
+                    truncated,
+                    ..answered
+                }
             },
         ))
     }
@@ -210,5 +217,6 @@ fn answered(
         no_answer_score,
         answers,
         windows: windows.len(),
+        truncated: 0,
     }
 }

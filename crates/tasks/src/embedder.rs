@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use albert_engine::Engine;
-use albert_text::{EncodeOptions, Tokenizer};
+use albert_text::{EncodeOptions, Encoding, Tokenizer};
 use serde::Serialize;
 
 use crate::rows::{Row, Wanted};
@@ -25,6 +25,8 @@ pub struct Embedding {
     pub vector: Vec<f32>,
     /// Into how many windows the text was cut; the vector is their mean by pieces.
     pub windows: usize,
+    /// Pieces left out because the text is longer than the model reads.
+    pub truncated: usize,
 }
 
 impl Embedder {
@@ -71,13 +73,16 @@ impl Embedder {
             ..EncodeOptions::default()
         };
         let mut windows = self.tokenizer.windows(None, text, positions, 0, &options)?;
+        // Without what is added at both ends.
+        let pieces = |windows: &[Encoding]| windows.iter().map(|window| window.len() - 2).sum();
+        let all: usize = pieces(&windows);
         if windows.len() > 1 {
-            let all: usize = windows.iter().map(|window| window.len() - 2).sum();
             LongText::check(long, all + 2, positions)?;
         }
         if long == Some(LongText::Cut) {
             windows.truncate(1);
         }
+        let truncated = all - pieces(&windows);
         let rows: Vec<Row> = windows.iter().map(Row::from).collect();
         let hidden = self.engine.config().hidden_size;
         let pooling = self.settings.pooling.unwrap_or_default();
@@ -90,6 +95,7 @@ impl Embedder {
                 Embedding {
                     vector: unit_sum(&windows, hidden),
                     windows: count,
+                    truncated,
                 }
             },
         ))

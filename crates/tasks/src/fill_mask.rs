@@ -28,6 +28,8 @@ pub struct Filled {
     /// True when the text is longer than the model's positions, so that each mask was filled
     /// from the window of text around it.
     pub windowed: bool,
+    /// Pieces left out because the text is longer than the model reads.
+    pub truncated: usize,
 }
 
 /// The candidates for one `[MASK]`.
@@ -99,7 +101,7 @@ impl FillMask {
     /// # Errors
     /// [`Error::NoMask`], [`Error::TooLong`], and the tokenizer's.
     pub fn ask(&self, text: &str, top: usize, long: Option<LongText>) -> Result<Asked<Filled>> {
-        let (windows, windowed) = self.windows(text, long)?;
+        let (windows, left_out) = self.windows(text, long)?;
         let mut rows = Vec::with_capacity(windows.len());
         let mut offsets = Vec::with_capacity(windows.len());
         for window in windows {
@@ -120,13 +122,15 @@ impl FillMask {
         let answer = move |masks: Vec<Vec<MaskFill>>| Filled {
             text,
             masks: masks.into_iter().flatten().collect(),
-            windowed,
+            windowed: left_out.is_some(),
+            truncated: left_out.unwrap_or(0),
         };
         Ok(Asked::new(rows, Wanted::Masks, each, answer))
     }
 
-    /// One window with all masks when the text fits, else windows that overlap.
-    fn windows(&self, text: &str, long: Option<LongText>) -> Result<(Vec<Window>, bool)> {
+    /// One window with all masks when the text fits, else windows that overlap, and how many pieces
+    /// were left out at the text's end.
+    fn windows(&self, text: &str, long: Option<LongText>) -> Result<(Vec<Window>, Option<usize>)> {
         let specials = self.tokenizer.specials();
         let tokens = self.tokenizer.tokens(text, true)?;
         let mut masks: Vec<usize> = (0..tokens.ids.len())
@@ -165,10 +169,11 @@ impl FillMask {
             }
         };
         if fits {
-            return Ok((vec![window(0, tokens.ids.len(), &masks)], false));
+            return Ok((vec![window(0, tokens.ids.len(), &masks)], None));
         }
         if long == Some(LongText::Cut) {
-            return Ok((vec![window(0, room, &masks)], true));
+            let left_out = tokens.ids.len() - room;
+            return Ok((vec![window(0, room, &masks)], Some(left_out)));
         }
         // A window answers the masks in its middle half, so that each has at least a quarter of a
         // window before and behind it, where the text has that much.
@@ -186,7 +191,7 @@ impl FillMask {
             made.push(window(start, start + room, here));
             rest = later;
         }
-        Ok((made, true))
+        Ok((made, Some(0)))
     }
 
     fn candidates(&self, logits: &[f32], top: usize) -> Vec<Candidate> {

@@ -62,6 +62,8 @@ pub struct Tagged {
     pub entities: Vec<Entity>,
     /// Every word.
     pub words: Vec<TaggedWord>,
+    /// Pieces left out because the text is longer than the model reads; their words are `O`.
+    pub truncated: usize,
 }
 
 impl Tagger {
@@ -108,7 +110,7 @@ impl Tagger {
         let word = |place: &Range<usize>| characters[place.clone()].iter().collect();
         let words: Vec<String> = places.iter().map(word).collect();
         let asked = self.ask_words(&words, long)?;
-        Ok(asked.map(move |tags| {
+        Ok(asked.map(move |(tags, truncated)| {
             let words = places.into_iter().zip(words).zip(tags);
             let words: Vec<TaggedWord> = words
                 .map(|((place, word), (tag, confidence))| TaggedWord {
@@ -122,6 +124,7 @@ impl Tagger {
             Tagged {
                 entities: entities(&characters, &words),
                 words,
+                truncated,
             }
         }))
     }
@@ -132,21 +135,32 @@ impl Tagger {
     /// # Errors
     /// As [`Tagger::tag`].
     pub fn tag_words<S: AsRef<str>>(&self, texts: &[Vec<S>]) -> Result<Vec<Vec<(String, f32)>>> {
-        let asked = texts.iter().map(|words| self.ask_words(words, None));
+        let asked = texts.iter().map(|words| {
+            let asked = self.ask_words(words, None)?;
+            Ok(asked.map(|(tags, _)| tags))
+        });
         Asked::run_all(asked.collect::<Result<_>>()?, &self.engine)
     }
 
+    /// Also how many pieces of the words were left out.
     fn ask_words<S: AsRef<str>>(
         &self,
         words: &[S],
         long: Option<LongText>,
-    ) -> Result<Asked<Vec<(String, f32)>>> {
+    ) -> Result<Asked<(Tags, usize)>> {
         let max_length = self.settings.max_length_in(&self.engine).max(8);
-        let (mut places, length) = self.windows(words, max_length)?;
-        LongText::check(long, length, max_length)?;
+        let counts = words
+            .iter()
+            .map(|word| Ok(self.tokenizer.tokens(word.as_ref(), false)?.len()))
+            .collect::<Result<Vec<usize>>>()?;
+        // [CLS] and [SEP] stand in a row too.
+        LongText::check(long, counts.iter().sum::<usize>() + 2, max_length)?;
+        let mut places = windows(&counts, max_length - 2);
         if long == Some(LongText::Cut) {
             places.truncate(1);
         }
+        let read = places.last().map_or(0, |place| place.end);
+        let truncated = counts[read..].iter().sum();
         let mut rows = Vec::with_capacity(places.len());
         let mut pieces = Vec::with_capacity(places.len());
         for place in &places {
@@ -187,41 +201,33 @@ impl Tagger {
                     }
                 }
             }
-            tags
+            (tags, truncated)
         };
         Ok(Asked::new(rows, Wanted::Tokens, each, answer))
     }
+}
 
-    /// Ranges of words that fit into rows, where neighbours share about a quarter; and the length
-    /// of a row that would hold all.
-    fn windows<S: AsRef<str>>(
-        &self,
-        words: &[S],
-        max_length: usize,
-    ) -> Result<(Vec<Range<usize>>, usize)> {
-        let pieces = words
-            .iter()
-            .map(|word| Ok(self.tokenizer.tokens(word.as_ref(), false)?.len()))
-            .collect::<Result<Vec<usize>>>()?;
-        // [CLS] and [SEP] stand there too.
-        let room = max_length - 2;
-        let mut windows = Vec::new();
-        let mut start = 0;
-        while start < words.len() {
-            let mut used = 0;
-            let fits = |count: &&usize| {
-                used += **count;
-                used <= room
-            };
-            let count = pieces[start..].iter().take_while(fits).count().max(1);
-            windows.push(start..start + count);
-            if start + count == words.len() {
-                break;
-            }
-            start += (count - count / 4).max(1);
+/// The tag of each word, with its probability.
+type Tags = Vec<(String, f32)>;
+
+/// Ranges of words, of so many pieces each, that fit into rows; neighbours share about a quarter.
+fn windows(pieces: &[usize], room: usize) -> Vec<Range<usize>> {
+    let mut windows = Vec::new();
+    let mut start = 0;
+    while start < pieces.len() {
+        let mut used = 0;
+        let fits = |count: &&usize| {
+            used += **count;
+            used <= room
+        };
+        let count = pieces[start..].iter().take_while(fits).count().max(1);
+        windows.push(start..start + count);
+        if start + count == pieces.len() {
+            break;
         }
-        Ok((windows, pieces.iter().sum::<usize>() + 2))
+        start += (count - count / 4).max(1);
     }
+    windows
 }
 
 /// Where the words of a text are.

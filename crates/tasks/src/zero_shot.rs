@@ -28,6 +28,8 @@ pub struct ZeroShotAnswer {
     pub confidence: f32,
     /// All classes, likeliest first.
     pub labels: Vec<LabelScore>,
+    /// Pieces left out because the text is longer than the model reads beside the longest of the classes.
+    pub truncated: usize,
 }
 
 impl ZeroShot {
@@ -111,13 +113,14 @@ impl ZeroShot {
                     })
                     .collect(),
             };
-            ranked(names, probabilities)
+            let truncated = logits.iter().map(|(_, truncated)| *truncated).max();
+            ranked(names, probabilities, truncated.unwrap_or(0))
         }))
     }
 }
 
 /// Classes with their probabilities, of which there is at least one, likeliest first.
-fn ranked(names: Vec<String>, probabilities: Vec<f32>) -> ZeroShotAnswer {
+fn ranked(names: Vec<String>, probabilities: Vec<f32>, truncated: usize) -> ZeroShotAnswer {
     let named = names.into_iter().zip(probabilities);
     let mut labels: Vec<LabelScore> = named
         .map(|(label, probability)| LabelScore { label, probability })
@@ -127,5 +130,6 @@ fn ranked(names: Vec<String>, probabilities: Vec<f32>) -> ZeroShotAnswer {
         label: labels[0].label.clone(),
         confidence: labels[0].probability,
         labels,
+        truncated,
     }
 }

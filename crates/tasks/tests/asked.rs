@@ -126,7 +126,7 @@ fn what_becomes_of_a_long_text_is_the_callers_choice() {
     assert!(matches!(refused, Some(Error::NoWindows)));
 
     let (engine, tokenizer, settings) = shipped("sentences");
-    let task = Embedder::new(engine.clone(), tokenizer).with_settings(settings);
+    let task = Embedder::new(engine.clone(), tokenizer.clone()).with_settings(settings);
     assert!(matches!(
         task.ask(&long, Some(LongText::Refuse)).err(),
         Some(Error::TooLong { .. })
@@ -134,6 +134,10 @@ fn what_becomes_of_a_long_text_is_the_callers_choice() {
     let cut = alone(&engine, task.ask(&long, Some(LongText::Cut)).unwrap());
     let whole = alone(&engine, task.ask(&long, None).unwrap());
     assert_eq!((cut.windows, whole.windows > 1), (1, true));
+    // What is read and what is not are the whole.
+    let room = engine.config().max_position_embeddings - 2;
+    let all = tokenizer.tokens(&long, false).unwrap().ids.len();
+    assert_eq!((cut.truncated, whole.truncated), (all - room, 0));
 
     let (engine, tokenizer, settings) = shipped("slots");
     let task = Tagger::new(engine.clone(), tokenizer)
@@ -146,6 +150,8 @@ fn what_becomes_of_a_long_text_is_the_callers_choice() {
     let cut = alone(&engine, task.ask(&long, Some(LongText::Cut)).unwrap());
     let last = cut.words.last().unwrap();
     assert_eq!((last.tag.as_str(), last.confidence), ("O", 1.0));
+    let whole = alone(&engine, task.ask(&long, None).unwrap());
+    assert_eq!((cut.truncated > 0, whole.truncated), (true, 0));
 
     let (engine, tokenizer, settings) = shipped("qa");
     let task = Answerer::new(engine.clone(), tokenizer)
@@ -156,7 +162,18 @@ fn what_becomes_of_a_long_text_is_the_callers_choice() {
         ask(LongText::Refuse).err(),
         Some(Error::TooLong { .. })
     ));
-    assert_eq!(alone(&engine, ask(LongText::Cut).unwrap()).windows, 1);
+    let cut = alone(&engine, ask(LongText::Cut).unwrap());
+    assert_eq!((cut.windows, cut.truncated > 0), (1, true));
+    let whole = alone(&engine, ask(LongText::Windows).unwrap());
+    assert_eq!((whole.windows > 1, whole.truncated), (true, 0));
+
+    let (engine, tokenizer, settings) = shipped("nli");
+    let classifier = Classifier::new(engine.clone(), tokenizer).unwrap();
+    let task = ZeroShot::new(classifier.with_settings(settings)).unwrap();
+    let cut = task.ask(&long, &["a", "b"], false, Some(LongText::Cut));
+    assert!(alone(&engine, cut.unwrap()).truncated > 0);
+    let short = task.ask(SHORT, &["a", "b"], false, Some(LongText::Cut));
+    assert_eq!(alone(&engine, short.unwrap()).truncated, 0);
 
     let (engine, tokenizer, _) = shipped("mini");
     let task = FillMask::new(engine.clone(), tokenizer).unwrap();
@@ -166,6 +183,8 @@ fn what_becomes_of_a_long_text_is_the_callers_choice() {
     ));
     let cut = alone(&engine, task.ask(&long, 1, Some(LongText::Cut)).unwrap());
     assert!(cut.windowed && !cut.masks.is_empty() && cut.masks.len() < 80);
+    let whole = alone(&engine, task.ask(&long, 1, None).unwrap());
+    assert_eq!((cut.truncated > 0, whole.truncated), (true, 0));
 }
 
 #[test]

@@ -51,6 +51,9 @@ pub struct ServeArgs {
     /// What is written for every request, to the standard error; never its text
     #[arg(long, value_enum, env = "ALBERT_LOG")]
     pub log: Option<LogStyle>,
+    /// Send traces to this collector of OpenTelemetry, by OTLP over HTTP. None unless told
+    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    pub otlp_endpoint: Option<String>,
 }
 
 /// How requests are logged.

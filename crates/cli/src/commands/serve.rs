@@ -30,6 +30,7 @@ struct File {
     threads: Option<u16>,
     warm_up: Option<bool>,
     log: Option<LogStyle>,
+    otlp_endpoint: Option<String>,
     limits: Limits,
 }
 
@@ -96,6 +97,9 @@ fn options(args: ServeArgs, file: File) -> Result<ServeOptions> {
         (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
         _ => file.tls,
     };
+    let collector = args.otlp_endpoint.or(file.otlp_endpoint);
+    // An empty variable is as good as none.
+    options.traces = collector.filter(|endpoint| !endpoint.is_empty());
     options.threads = args.threads.or(file.threads).map(usize::from);
     options.warm_up = !args.no_warm_up && file.warm_up.unwrap_or(true);
     Ok(options)

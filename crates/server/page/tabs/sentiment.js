@@ -1,6 +1,6 @@
 import { isInference } from "../api.js";
-import { bars, note, verdict } from "../bars.js";
-import { count, words } from "../dom.js";
+import { bars, leftOut, verdict } from "../bars.js";
+import { words } from "../dom.js";
 import { annotated } from "../text.js";
 
 export default {
@@ -37,7 +37,7 @@ export default {
       said = assigned;
     }
     nodes.push(bars((row.labels ?? []).map(({ label, probability }) => ({ name: words(label), title: label, share: probability }))));
-    if (row.truncated) nodes.push(note(`The text is longer than the model reads: ${count(row.truncated, "piece")} left out.`));
+    nodes.push(...leftOut(row));
     nodes.push(annotated(text, { model: reply.model }).node);
     if (text_pair.trim()) nodes.push(annotated(text_pair, { model: reply.model, label: "Second text" }).node);
     return { nodes, said };

@@ -1,4 +1,4 @@
-import { bars, verdict } from "../bars.js";
+import { bars, leftOut, verdict } from "../bars.js";
 import { annotated } from "../text.js";
 
 // Commas or lines, as people write lists.
@@ -26,6 +26,7 @@ export default {
       nodes: [
         verdict(row.label, row.confidence),
         bars(row.labels.map(({ label, probability }) => ({ name: label, share: probability }))),
+        ...leftOut(row),
         annotated(text, { model: reply.model }).node,
       ],
       said: `${row.label}, ${Math.round(100 * row.confidence)} percent`,

@@ -7,15 +7,18 @@ pub(crate) mod tei;
 pub(crate) mod v1;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use albert_tasks::{Asked, Embedding, LongText};
+use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 
 use crate::App;
+use crate::api::openai::OpenAiProblem;
+use crate::api::tei::TeiProblem;
 use crate::models::{Route, Served};
 use crate::problem::{Problem, Result};
 use crate::texts::Texts;
+use crate::traces;
 
 /// What becomes of a text that is longer than the model reads. Without it: classes are told from
 /// its beginning, everything else from windows over all of it.
@@ -40,6 +43,38 @@ impl From<Truncate> for LongText {
     }
 }
 
+/// How the clients of a route read refusals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// Ours.
+    Plain,
+    /// OpenAI's.
+    OpenAi,
+    /// text-embeddings-inference's.
+    Tei,
+}
+
+impl Dialect {
+    /// Of a path.
+    pub(crate) fn of(path: &str) -> Self {
+        match path {
+            "/v1/embeddings" | "/v1/models" => Self::OpenAi,
+            _ if path.starts_with("/v1/models/") => Self::OpenAi,
+            _ if path.starts_with("/v1/") => Self::Plain,
+            _ => Self::Tei,
+        }
+    }
+
+    /// A refusal, before a route's own code could say it.
+    pub(crate) fn refuse(self, problem: Problem) -> Response {
+        match self {
+            Self::Plain => problem.into_response(),
+            Self::OpenAi => OpenAiProblem::from(problem).into_response(),
+            Self::Tei => TeiProblem::from(problem).into_response(),
+        }
+    }
+}
+
 impl App {
     /// The model of a name, or the one that answers on a route.
     pub(crate) fn model(&self, name: Option<&str>, route: Route) -> Result<Arc<Served>> {
@@ -55,7 +90,8 @@ impl App {
         texts: Texts,
         ask: impl Fn(usize, &str) -> albert_tasks::Result<Asked<A>> + Send + 'static,
     ) -> Result<Vec<A>> {
-        let seconds = self.options.limits.request_seconds;
+        self.batcher
+            .expect(model, texts.texts.len(), texts.bytes())?;
         let make = move || {
             let each = texts.texts.iter().enumerate();
             let questions = each.map(|(row, text)| {
@@ -63,18 +99,17 @@ impl App {
             });
             questions.collect::<Result<Vec<_>>>()
         };
-        let answer = async {
-            match Asked::all(self.aside(make).await??) {
-                Some(all) => self.batcher.answer(model, all).await,
-                None => Ok(Vec::new()),
-            }
-        };
-        let answer = tokio::time::timeout(Duration::from_secs(seconds), answer).await;
-        answer.map_err(|_| Problem::too_slow(seconds))?
+        let preparing = traces::part("prepare");
+        let asked = Asked::all(self.aside(make).await??);
+        drop(preparing);
+        match asked {
+            Some(all) => self.batcher.answer(model, all).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     /// Does work that takes a core for a while beside the threads that answer sockets.
-    async fn aside<T: Send + 'static>(
+    pub(crate) async fn aside<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
@@ -92,6 +127,12 @@ impl App {
         })
     }
 
+    /// Counts the texts of which pieces were left out.
+    pub(crate) fn note_truncated(&self, pieces: impl Iterator<Item = usize>) {
+        let texts = pieces.filter(|&pieces| pieces > 0).count();
+        self.metrics.truncated.inc_by(texts as u64);
+    }
+
     /// The vectors of texts, each with the pieces that it was made of.
     pub(crate) async fn embed(
         &self,
@@ -106,7 +147,9 @@ impl App {
             let tokens = asked.tokens();
             Ok(asked.map(move |embedding| (embedding, tokens)))
         };
-        self.ask_each(model, field, texts, ask).await
+        let vectors = self.ask_each(model, field, texts, ask).await?;
+        self.note_truncated(vectors.iter().map(|(embedding, _)| embedding.truncated));
+        Ok(vectors)
     }
 }
 

@@ -60,6 +60,8 @@ pub(crate) struct EmbeddingRow {
     object: &'static str,
     index: usize,
     embedding: Vector,
+    /// Pieces left out because the text is longer than the model reads. OpenAI's have no such field.
+    truncated: usize,
 }
 
 /// A vector as it was asked for.
@@ -136,6 +138,7 @@ pub(crate) async fn embeddings(
     let row = |(index, (embedding, _)): (usize, (Embedding, usize))| EmbeddingRow {
         object: "embedding",
         index,
+        truncated: embedding.truncated,
         embedding: written(
             shortened(embedding.vector, dimensions),
             request.encoding_format,

@@ -190,6 +190,7 @@ pub(crate) async fn predict(
         task.ask(TextInput { text, pair }, long)
     };
     let said = app.ask_each(&model, "inputs", texts, ask).await?;
+    app.note_truncated(said.iter().map(|said| said.truncated));
     let mut all = said.into_iter().map(predictions);
     Ok(Json(match one {
         true => Predictions::One(all.next().unwrap_or_default()),

@@ -33,6 +33,10 @@ pub(crate) struct Reply<T> {
     latency_ms: f64,
     /// What it says.
     results: T,
+    /// Where a row of the results is of several texts: of each text, the partners behind the texts,
+    /// the pieces left out because it is longer than the model reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    truncated: Option<Vec<usize>>,
 }
 
 fn reply<T>(model: &str, began: Instant, results: T) -> Json<Reply<T>> {
@@ -40,6 +44,7 @@ fn reply<T>(model: &str, began: Instant, results: T) -> Json<Reply<T>> {
         model: model.to_owned(),
         latency_ms: (began.elapsed().as_secs_f64() * 1e6).round() / 1e3,
         results,
+        truncated: None,
     })
 }
 
@@ -98,10 +103,7 @@ pub(crate) async fn fill_mask(
     let long = request.truncate.map(LongText::from);
     let ask = move |_, text: &str| task.ask(text, top, long);
     let results = app.ask_each(&model, "text", request.text, ask).await?;
-    let windowed = results.iter().filter(|filled| filled.windowed).count();
-    if long == Some(LongText::Cut) {
-        app.metrics.truncated.inc_by(windowed as u64);
-    }
+    app.note_truncated(results.iter().map(|filled| filled.truncated));
     Ok(reply(&model.name, began, results))
 }
 
@@ -146,8 +148,7 @@ pub(crate) async fn classify(
         task.ask(TextInput { text, pair }, long)
     };
     let mut results = app.ask_each(&model, "text", request.text, ask).await?;
-    let truncated = results.iter().filter(|said| said.truncated > 0).count();
-    app.metrics.truncated.inc_by(truncated as u64);
+    app.note_truncated(results.iter().map(|said| said.truncated));
     if let Some(top) = top {
         results
             .iter_mut()
@@ -232,6 +233,7 @@ pub(crate) async fn zero_shot(
         task.ask(text, &labels, multi_label, long)
     };
     let results = app.ask_each(&model, "text", request.text, ask).await?;
+    app.note_truncated(results.iter().map(|said| said.truncated));
     Ok(reply(&model.name, began, results))
 }
 
@@ -292,6 +294,7 @@ pub(crate) async fn answer(
         Some("context") if !lists.0 => problem.in_row(Some(0)),
         _ => problem,
     })?;
+    app.note_truncated(results.iter().map(|answered| answered.truncated));
     Ok(reply(&model.name, began, results))
 }
 
@@ -325,6 +328,7 @@ pub(crate) async fn tag(
     let long = request.truncate.map(LongText::from);
     let ask = move |_, text: &str| task.ask(text, long);
     let results = app.ask_each(&model, "text", request.text, ask).await?;
+    app.note_truncated(results.iter().map(|tagged| tagged.truncated));
     Ok(reply(&model.name, began, results))
 }
 
@@ -398,22 +402,28 @@ pub(crate) async fn similarity(
             false => problem.in_row(None),
         }
     })?;
-    let (left, right) = vectors.split_at(count);
-    let of = |a: &(Embedding, usize), b: &(Embedding, usize)| cosine(&a.0.vector, &b.0.vector);
-    let results = match paired {
-        true => {
-            let both = left.iter().zip(right);
-            let pair = |(a, b)| PairSimilarity {
-                similarity: of(a, b),
-            };
-            Similarities::Pairs(both.map(pair).collect())
-        }
-        false => {
-            let row = |a| left.iter().map(|b| of(a, b)).collect();
-            Similarities::Matrix(left.iter().map(row).collect())
+    let truncated = vectors.iter().map(|(e, _)| e.truncated).collect();
+    let compare = move || {
+        let (left, right) = vectors.split_at(count);
+        let of = |a: &(Embedding, usize), b: &(Embedding, usize)| cosine(&a.0.vector, &b.0.vector);
+        match paired {
+            true => {
+                let both = left.iter().zip(right);
+                let pair = |(a, b)| PairSimilarity {
+                    similarity: of(a, b),
+                };
+                Similarities::Pairs(both.map(pair).collect())
+            }
+            false => {
+                let row = |a| left.iter().map(|b| of(a, b)).collect();
+                Similarities::Matrix(left.iter().map(row).collect())
+            }
         }
     };
-    Ok(reply(&model.name, began, results))
+    let results = app.aside(compare).await?;
+    let mut reply = reply(&model.name, began, results);
+    reply.truncated = Some(truncated);
+    Ok(reply)
 }
 
 /// Texts to cut into pieces.

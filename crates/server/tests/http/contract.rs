@@ -523,6 +523,32 @@ fn a_text_that_is_too_long_is_read_as_the_caller_likes() {
 }
 
 #[test]
+fn what_was_left_out_is_told_on_every_route() {
+    let server = Running::start(options(&["sentences", "slots", "qa", "nli", "mini"]));
+    let long = "a good film ".repeat(300);
+    let asked = |path: &str, mut body: Value| {
+        body["truncate"] = json!("end");
+        server.post(path, &body).ok()
+    };
+    let mut rows = vec![
+        asked("/v1/tag", json!({"text": long}))["results"][0].clone(),
+        asked("/v1/answer", json!({"question": "who?", "context": long}))["results"][0].clone(),
+        asked("/v1/zero-shot", json!({"text": long, "labels": ["a"]}))["results"][0].clone(),
+        asked("/v1/embeddings", json!({"input": long}))["data"][0].clone(),
+        asked("/v1/fill-mask", json!({"text": format!("[MASK] {long}")}))["results"][0].clone(),
+    ];
+    let alike = asked("/v1/similarity", json!({"text": ["short", long]}));
+    assert_eq!(alike["truncated"][0], 0);
+    rows.push(json!({"truncated": alike["truncated"][1]}));
+    for row in &rows {
+        assert!(row["truncated"].as_u64() > Some(0), "{row}");
+    }
+    let text = server.get("/metrics").text().to_owned();
+    let line = format!("albert_truncated_rows_total {}", rows.len());
+    assert!(text.contains(&line), "{text}");
+}
+
+#[test]
 fn a_context_that_is_too_long_is_named_by_its_own_row() {
     let server = Running::start(options(&["qa"]));
     let long = "word ".repeat(600);

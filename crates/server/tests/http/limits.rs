@@ -4,7 +4,7 @@ use std::io::{BufReader, Write};
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use albert_server::Limits;
+use albert_server::{Keys, Limits};
 use serde_json::{Value, json};
 
 use super::client::*;
@@ -39,6 +39,58 @@ fn a_body_has_a_size() {
     reply.problem(413);
     let short = "a ".repeat(400);
     server.post("/v1/classify", &json!({"text": short})).ok();
+}
+
+#[test]
+fn bodies_share_a_memory_and_wait_for_nobody_s() {
+    let server = with(Limits {
+        requests: 1,
+        bodies_bytes: 64 << 10,
+        ..Limits::default()
+    });
+    let small = json!({"text": "a"});
+    // Callers that send slowly take no place, and no memory that they have not filled.
+    let slow: Vec<_> = (0..8)
+        .map(|_| {
+            let mut stream = server.connect();
+            let body = [b' '; 7 << 10];
+            let request = request(
+                "POST",
+                "/v1/classify",
+                &[("content-type", "application/json")],
+                &[b' '; 1 << 20],
+            );
+            let head = request.len() - (1 << 20);
+            stream.write_all(&request[..head]).unwrap();
+            stream.write_all(&body).unwrap();
+            stream
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    server.post("/v1/classify", &small).ok();
+    // What would fill more than there is.
+    let text = " ".repeat(20 << 10) + "a";
+    let refused = server.post("/v1/classify", &json!({"text": text}));
+    refused.problem(429);
+    assert!(refused.header("retry-after").is_some());
+    drop(slow);
+    std::thread::sleep(Duration::from_millis(300));
+    server.post("/v1/classify", &json!({"text": text})).ok();
+}
+
+#[test]
+fn refusals_before_a_route_speak_its_dialect() {
+    let mut options = options(&["sentences"]);
+    options.keys = Keys::parse("abcdefghijklmnop").unwrap();
+    let server = Running::start(options);
+    let body = json!({"input": "a"});
+    let openai = server.post("/v1/embeddings", &body).problem(401);
+    assert_eq!(openai["error"]["type"], "authentication_error");
+    let tei = server.post("/embed", &json!({"inputs": "a"})).problem(401);
+    assert_eq!(tei["error_type"], "validation");
+    assert_eq!(tei["error"], tei["detail"]);
+    let ours = server.post("/v1/similarity", &json!({"text": "a"}));
+    assert_eq!(ours.problem(401)["error"], Value::Null);
 }
 
 #[test]
