@@ -12,7 +12,7 @@ use hf_hub::api::sync::{ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, Repo};
 
 use crate::error::{Error, Result};
-use crate::weights::{INDEX, SINGLE, TORCH, read_index};
+use crate::weights::{INDEX, SINGLE, TORCH, TORCH_INDEX, read_index};
 
 const CONFIG: &str = "config.json";
 
@@ -73,19 +73,24 @@ pub(crate) fn fetch(name: &str) -> Result<PathBuf> {
     let repo = api.repo(repo);
     let get = |file: &str| optional(&repo, file).map_err(|error| fail(told(&error)));
 
-    if get(SINGLE)?.is_none() {
-        if let Some(index) = get(INDEX)? {
-            for shard in read_index(&index)?.into_keys() {
-                if get(&shard)?.is_none() {
-                    return Err(fail(format!("{INDEX} lists {shard}, which is not there")));
-                }
+    let shards = |name: &str| {
+        let Some(index) = get(name)? else {
+            return Ok(false);
+        };
+        for shard in read_index(&index)?.into_keys() {
+            if get(&shard)?.is_none() {
+                return Err(fail(format!("{name} lists {shard}, which is not there")));
             }
-        } else if get(TORCH)?.is_none() {
-            return Err(fail(format!(
-                "it has none of {SINGLE}, {INDEX} and {TORCH}, or it is not there, or it needs a \
-                 token (HF_TOKEN)"
-            )));
         }
+        Ok(true)
+    };
+    let none =
+        get(SINGLE)?.is_none() && !shards(INDEX)? && get(TORCH)?.is_none() && !shards(TORCH_INDEX)?;
+    if none {
+        return Err(fail(format!(
+            "it has none of {SINGLE}, {INDEX}, {TORCH} and {TORCH_INDEX}, or it is not there, or it \
+             needs a token (HF_TOKEN)"
+        )));
     }
     if get("spiece.model")?.is_none() {
         get("tokenizer.json")?;

@@ -135,6 +135,11 @@ impl<'a> TensorView<'a> {
         self.bytes
     }
 
+    /// What an output's integers are multiplied by, as the file has it; none but for [`DType::I8`].
+    pub fn scale_bytes(&self) -> &'a [u8] {
+        self.scales
+    }
+
     /// The index of the first number that is not finite.
     pub(crate) fn first_not_finite(&self) -> Option<usize> {
         self.to_f32().iter().position(|x| !x.is_finite())

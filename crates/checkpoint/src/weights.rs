@@ -1,4 +1,5 @@
-//! The weight files of a folder: one safetensors file or several with an index, else PyTorch's.
+//! The weight files of a folder: one safetensors file or several with an index, else PyTorch's, one or
+//! several.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
@@ -15,13 +16,10 @@ pub(crate) const SINGLE: &str = "model.safetensors";
 pub(crate) const INT8: &str = "model.int8.safetensors";
 pub(crate) const INDEX: &str = "model.safetensors.index.json";
 pub(crate) const TORCH: &str = "pytorch_model.bin";
+pub(crate) const TORCH_INDEX: &str = "pytorch_model.bin.index.json";
 
 /// Weights in formats that this program does not read, with their origin.
-const FOREIGN: [(&str, &str); 7] = [
-    (
-        "pytorch_model.bin.index.json",
-        "shards of PyTorch's pickle format",
-    ),
+const FOREIGN: [(&str, &str); 6] = [
     ("tf_model.h5", "TensorFlow's format"),
     ("flax_model.msgpack", "Flax's format"),
     ("model.ckpt-best.index", "TensorFlow's checkpoint format"),
@@ -66,6 +64,10 @@ impl Weights {
         let torch = dir.join(TORCH);
         if torch.exists() {
             return Self::open_only(torch);
+        }
+        let index = dir.join(TORCH_INDEX);
+        if index.exists() {
+            return Self::open_shards(dir, &index);
         }
         let int8 = dir.join(INT8);
         if int8.exists() {
@@ -118,7 +120,10 @@ impl Weights {
                         return Err(Error::tensor(
                             &file.path,
                             &name,
-                            format!("should be in this file, says {INDEX}, and is not"),
+                            format!(
+                                "should be in this file, says {}, and is not",
+                                index.display()
+                            ),
                         ));
                     }
                 }
@@ -228,5 +233,5 @@ fn no_weights(dir: &Path) -> String {
             );
         }
     }
-    format!("has no weights: there is none of {SINGLE}, {INDEX} and {TORCH}")
+    format!("has no weights: there is none of {SINGLE}, {INDEX}, {TORCH} and {TORCH_INDEX}")
 }

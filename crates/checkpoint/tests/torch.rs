@@ -101,6 +101,55 @@ fn tensors_are_those_of_safetensors_to_the_bit() {
     }
 }
 
+/// A folder with the reference's shards and their index, which is to be spoilt.
+fn sharded() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(golden().join("config.json"), dir.path().join("config.json")).unwrap();
+    for file in fs::read_dir(golden().join("shards")).unwrap() {
+        let file = file.unwrap();
+        fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn shards_are_the_whole() {
+    let dir = sharded();
+    let shards = Checkpoint::open(dir.path()).unwrap();
+    let whole = tempfile::tempdir().unwrap();
+    for name in ["config.json", "pytorch_model.bin"] {
+        fs::copy(golden().join(name), whole.path().join(name)).unwrap();
+    }
+    let whole = Checkpoint::open(whole.path()).unwrap();
+    assert_eq!(shards.tensors().count(), whole.tensors().count());
+    for expected in whole.tensors() {
+        let found = shards.tensor(expected.name).unwrap();
+        assert_eq!((found.shape, found.dtype), (expected.shape, expected.dtype));
+        assert!(found.bytes() == expected.bytes(), "{}", expected.name);
+    }
+}
+
+#[test]
+fn shards_that_are_not_what_the_index_says_are_named() {
+    let said = |dir: &Path| Checkpoint::open(dir).unwrap_err().to_string();
+    let first = "pytorch_model-00001-of-00003.bin";
+    let missing = sharded();
+    fs::remove_file(missing.path().join(first)).unwrap();
+    let message = said(missing.path());
+    assert!(
+        message.contains(first) && message.contains("pytorch_model.bin.index.json"),
+        "{message}"
+    );
+    let swapped = sharded();
+    let second = swapped.path().join("pytorch_model-00002-of-00003.bin");
+    fs::copy(second, swapped.path().join(first)).unwrap();
+    let message = said(swapped.path());
+    assert!(
+        message.contains(first) && message.contains("should be in this file"),
+        "{message}"
+    );
+}
+
 #[test]
 fn what_would_run_is_refused_by_name() {
     let call = b"\x80\x02cos\nsystem\nX\x04\0\0\0true\x85R.";

@@ -1,5 +1,6 @@
 //! SQuAD 1.1 and 2.0 (Rajpurkar et al. 2016, 2018).
 
+use std::collections::HashSet;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -45,7 +46,7 @@ struct Answer {
 pub(crate) fn read(path: &Path, text: &str) -> Result<Dataset> {
     let file: File = serde_json::from_str(text)
         .map_err(|error| Error::row(path, error.line(), error.to_string()))?;
-    let mut examples = Vec::new();
+    let (mut examples, mut ids) = (Vec::new(), HashSet::new());
     for article in file.data {
         for (number, paragraph) in article.paragraphs.into_iter().enumerate() {
             if paragraph.context.trim().is_empty() && !paragraph.qas.is_empty() {
@@ -57,6 +58,15 @@ pub(crate) fn read(path: &Path, text: &str) -> Result<Dataset> {
                 return Err(Error::file(path, message));
             }
             for asked in paragraph.qas {
+                // Predictions are told by their ids.
+                if !ids.insert(asked.id.clone()) {
+                    let (title, id) = (&article.title, &asked.id);
+                    let message = format!(
+                        "article `{title}`, paragraph {}: the `id` {id:?} stands there before",
+                        number + 1
+                    );
+                    return Err(Error::file(path, message));
+                }
                 let impossible = asked.is_impossible || asked.answers.is_empty();
                 let answers = asked.answers.into_iter().map(|answer| AnswerText {
                     text: answer.text,

@@ -324,6 +324,10 @@ fn squad_tells_what_is_right_and_what_has_no_answer() {
     let empty = text.replace("In Rome.", " ");
     let found = refusal("dev.json", &empty, &ReadOptions::default());
     assert_eq!(found, ": article `T`, paragraph 1: `context` is empty");
+    let twice = text.replace("\"id\": \"3\"", "\"id\": \"1\"");
+    let found = refusal("dev.json", &twice, &ReadOptions::default());
+    let wanted = ": article `T`, paragraph 1: the `id` \"1\" stands there before";
+    assert_eq!(found, wanted);
     let broken = text.replace("\"id\": \"2\", ", "");
     let found = refusal("dev.json", &broken, &ReadOptions::default());
     assert!(found.starts_with(": line 3: missing field `id`"), "{found}");

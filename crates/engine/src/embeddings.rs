@@ -1,17 +1,20 @@
 //! From ids to the encoder's input.
 
+use std::sync::Arc;
+
 use albert_checkpoint::Checkpoint;
 
 use crate::batch::Batch;
 use crate::dense::{Dense, LayerNorm};
 use crate::error::Result;
 use crate::layer::take;
+use crate::shared::Shared;
 
 /// Word, type and position embeddings of E dimensions, normalised and mapped to H: ALBERT's
 /// factorised embeddings (Lan et al. 2019, section 3.1). The mapping is there also where E = H.
 pub(crate) struct Embeddings {
     size: usize,
-    words: Vec<f32>,
+    words: Arc<Vec<f32>>,
     positions: Vec<f32>,
     types: Vec<f32>,
     norm: LayerNorm,
@@ -19,14 +22,15 @@ pub(crate) struct Embeddings {
 }
 
 impl Embeddings {
-    pub(crate) fn load(checkpoint: &Checkpoint) -> Result<Self> {
-        let table = |name: &str| -> Result<Vec<f32>> {
+    pub(crate) fn load(checkpoint: &Checkpoint, shared: &mut Shared) -> Result<Self> {
+        let tensor = |name: &str| {
             let name = format!("albert.embeddings.{name}_embeddings.weight");
-            Ok(checkpoint.tensor(&name)?.to_f32().into_owned())
+            checkpoint.tensor(&name)
         };
+        let table = |name: &str| -> Result<Vec<f32>> { Ok(tensor(name)?.to_f32().into_owned()) };
         Ok(Embeddings {
             size: checkpoint.config().embedding_size,
-            words: table("word")?,
+            words: shared.words(&tensor("word")?),
             positions: table("position")?,
             types: table("token_type")?,
             norm: LayerNorm::load(checkpoint, "albert.embeddings.LayerNorm")?,
@@ -36,6 +40,11 @@ impl Embeddings {
 
     /// The word embeddings, `[vocab_size, embedding_size]`.
     pub(crate) fn words(&self) -> &[f32] {
+        &self.words
+    }
+
+    #[cfg(test)]
+    pub(crate) fn shared_words(&self) -> &Arc<Vec<f32>> {
         &self.words
     }
 

@@ -9,6 +9,7 @@ use crate::batch::{Batch, check_row};
 use crate::error::{Error, Result, RowError};
 use crate::model::{Model, Workspace};
 use crate::outputs::{Outputs, What};
+use crate::shared::Shared;
 
 /// How an [`Engine`] runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -71,15 +72,33 @@ impl Engine {
     /// If a tensor is missing or has a number that is not finite (every answer would be one), or
     /// the threads cannot be started.
     pub fn load(checkpoint: &Checkpoint, options: EngineOptions) -> Result<Self> {
+        Self::load_with(checkpoint, options, &mut Shared::new())
+    }
+
+    /// The same as one of several: what it has in common with those that were loaded with `shared`
+    /// before is in memory once.
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn load_with(
+        checkpoint: &Checkpoint,
+        options: EngineOptions,
+        shared: &mut Shared,
+    ) -> Result<Self> {
         checkpoint.check_finite()?;
         let pool = ThreadPool::new(options.threads)?;
-        let model = pool.install(|| Model::load(checkpoint, options.precision))?;
+        let model = pool.install(|| Model::load(checkpoint, options.precision, shared))?;
         Ok(Engine {
             model,
             pool,
             precision: options.precision,
             workspaces: Mutex::default(),
         })
+    }
+
+    #[cfg(test)]
+    pub(crate) fn model(&self) -> &Model {
+        &self.model
     }
 
     /// The model's configuration.

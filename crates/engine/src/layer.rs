@@ -52,6 +52,11 @@ struct BlockWorkspace {
 }
 
 impl Layer {
+    /// What the names of a layer's tensors begin with.
+    pub(crate) fn name(group: usize, inner: usize) -> String {
+        format!("albert.encoder.albert_layer_groups.{group}.albert_layers.{inner}.")
+    }
+
     /// Reads and packs the layer `inner` of group `group`.
     pub(crate) fn load(
         checkpoint: &Checkpoint,
@@ -60,8 +65,8 @@ impl Layer {
         precision: Precision,
     ) -> Result<Self> {
         let config = checkpoint.config();
-        let name = format!("albert.encoder.albert_layer_groups.{group}.albert_layers.{inner}");
-        let part = |suffix: &str| format!("{name}.{suffix}");
+        let name = Self::name(group, inner);
+        let part = |suffix: &str| format!("{name}{suffix}");
         let linear = |suffix: &str| Linear::load(checkpoint, &[part(suffix)], precision);
         Ok(Layer {
             heads: config.num_attention_heads,

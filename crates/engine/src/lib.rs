@@ -57,9 +57,11 @@ mod layer;
 mod linear;
 mod model;
 mod outputs;
+mod shared;
 
 pub use albert_checkpoint::{AlbertConfig, Checkpoint};
 pub use batch::Batch;
 pub use engine::{Engine, EngineOptions, Precision};
 pub use error::{Error, Result, RowError};
 pub use outputs::{EarlyExit, Outputs, What, likeliest};
+pub use shared::Shared;

@@ -1,5 +1,7 @@
 //! The model in memory: from ids to every output.
 
+use std::sync::Arc;
+
 use albert_checkpoint::{AlbertConfig, Checkpoint};
 use albert_kernels::Activation;
 
@@ -12,13 +14,14 @@ use crate::exits::Exiting;
 use crate::heads::{Head, MaskedLm};
 use crate::layer::{Layer, LayerWorkspace, take};
 use crate::outputs::{Outputs, What};
+use crate::shared::Shared;
 
 /// An ALBERT (Lan et al. 2019): embeddings, layers that share weights by group, pooler and head.
 pub(crate) struct Model {
     pub(crate) config: AlbertConfig,
     pub(crate) embeddings: Embeddings,
     /// By group, then by inner layer: each distinct layer once.
-    pub(crate) groups: Vec<Vec<Layer>>,
+    pub(crate) groups: Vec<Vec<Arc<Layer>>>,
     pub(crate) pooler: Option<Dense>,
     pub(crate) head: Head,
 }
@@ -33,14 +36,18 @@ pub(crate) struct Workspace {
 
 impl Model {
     /// Reads the weights, widens f16 and bf16 to f32 and packs them; those of the layers in
-    /// `precision`.
-    pub(crate) fn load(checkpoint: &Checkpoint, precision: Precision) -> Result<Self> {
+    /// `precision`. What `shared` has of them already is not loaded again.
+    pub(crate) fn load(
+        checkpoint: &Checkpoint,
+        precision: Precision,
+        shared: &mut Shared,
+    ) -> Result<Self> {
         let config = checkpoint.config().clone();
-        let embeddings = Embeddings::load(checkpoint)?;
+        let embeddings = Embeddings::load(checkpoint, shared)?;
         let groups = (0..config.num_hidden_groups)
             .map(|group| {
                 (0..config.inner_group_num)
-                    .map(|inner| Layer::load(checkpoint, group, inner, precision))
+                    .map(|inner| shared.layer(checkpoint, group, inner, precision))
                     .collect()
             })
             .collect::<Result<_>>()?;

@@ -6,11 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use albert_tasks::engine::Precision;
-use albert_tasks::{Answerer, Classifier, Embedder, FillMask, LongText, Model, Tagger, ZeroShot};
+use albert_tasks::{
+    Answerer, Classifier, Embedder, FillMask, LongText, Model, Opener, Tagger, ZeroShot,
+};
 use serde::Serialize;
 
 use crate::Error;
 use crate::problem::{Problem, Result};
+
+/// Words of the text that warms a model up.
+const WARM_PIECES: usize = 64;
 
 /// Where a model lies and what it is called.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -203,9 +208,10 @@ impl Served {
         learnt.unwrap_or(positions).min(positions)
     }
 
-    /// Runs a row of the model's longest, so that what is prepared once is prepared.
+    /// Runs a short row, so that what fails always fails before anyone asks, and what is prepared
+    /// once is prepared. A long one would double the time to start, for memory that comes fast.
     pub(crate) fn warm_up(&self) -> albert_tasks::Result<()> {
-        let text = "warm ".repeat(self.max_length());
+        let text = "warm ".repeat(WARM_PIECES);
         let task = self.embedder();
         let mut asked = task.ask(&text, Some(LongText::Cut))?;
         let rows = asked.take_rows();
@@ -226,7 +232,8 @@ pub(crate) struct Models {
 }
 
 impl Models {
-    /// Loads models; one folder in one precision is loaded once, whatever names it has.
+    /// Loads models; one folder in one precision is loaded once, whatever names it has, and so is
+    /// what folders have in common.
     ///
     /// # Errors
     /// [`Error::Model`] with the name of the model that cannot be loaded, [`Error::TwoModels`].
@@ -236,6 +243,7 @@ impl Models {
     ) -> std::result::Result<Self, Error> {
         let mut loaded: Vec<(&ModelSource, Model, Arc<AtomicU64>)> = Vec::new();
         let mut by_name = BTreeMap::new();
+        let mut opener = Opener::new();
         for source in sources {
             let mut before = loaded.iter();
             let same = before
@@ -243,7 +251,7 @@ impl Models {
             let (model, pace) = match same {
                 Some((_, model, pace)) => (model.clone(), Arc::clone(pace)),
                 None => {
-                    let model = Model::open(&source.dir, source.precision, threads);
+                    let model = opener.open(&source.dir, source.precision, threads);
                     let model = model.map_err(|error| Error::Model {
                         name: source.name.clone(),
                         error,

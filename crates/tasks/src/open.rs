@@ -1,10 +1,11 @@
 //! From a folder to an engine and its tokenizer.
 
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use albert_checkpoint::Checkpoint;
-use albert_engine::{Engine, EngineOptions, Precision};
+use albert_engine::{Engine, EngineOptions, Precision, Shared};
 use albert_text::Tokenizer;
 
 use crate::{Error, Result, TaskSettings};
@@ -20,22 +21,66 @@ pub struct Model {
     pub settings: TaskSettings,
 }
 
+/// Opens folders of which some have a tokenizer, word embeddings or layers in common: these are in
+/// memory once.
+#[derive(Default)]
+pub struct Opener {
+    tokenizers: HashMap<PathBuf, Arc<Tokenizer>>,
+    shared: Shared,
+}
+
+impl Opener {
+    /// Nothing is open yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// As [`Model::open`].
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn open(
+        &mut self,
+        dir: &Path,
+        precision: Option<Precision>,
+        threads: Option<usize>,
+    ) -> Result<Model> {
+        let checkpoint = Checkpoint::open(dir)?;
+        let options = EngineOptions {
+            threads,
+            precision: precision.unwrap_or_else(|| Precision::stored(&checkpoint)),
+        };
+        Ok(Model {
+            tokenizer: self.tokenizer(&checkpoint)?,
+            settings: TaskSettings::read(checkpoint.dir())?,
+            engine: Arc::new(Engine::load_with(&checkpoint, options, &mut self.shared)?),
+        })
+    }
+
+    fn tokenizer(&mut self, checkpoint: &Checkpoint) -> Result<Arc<Tokenizer>> {
+        // Without a file, the error is that of the reader.
+        let file = checkpoint.tokenizer_file();
+        let file = file.and_then(|file| file.canonicalize().ok());
+        let known = file.as_ref().and_then(|file| self.tokenizers.get(file));
+        if let Some(known) = known {
+            check_vocabulary(known, checkpoint)?;
+            return Ok(Arc::clone(known));
+        }
+        let tokenizer = Arc::new(tokenizer_of(checkpoint)?);
+        if let Some(file) = file {
+            self.tokenizers.insert(file, Arc::clone(&tokenizer));
+        }
+        Ok(tokenizer)
+    }
+}
+
 impl Model {
     /// Loads a checkpoint folder; without a precision it runs in that of its weights.
     ///
     /// # Errors
     /// As [`open`], and a `task.json` that cannot be used.
     pub fn open(dir: &Path, precision: Option<Precision>, threads: Option<usize>) -> Result<Self> {
-        let checkpoint = Checkpoint::open(dir)?;
-        let options = EngineOptions {
-            threads,
-            precision: precision.unwrap_or_else(|| Precision::stored(&checkpoint)),
-        };
-        Ok(Self {
-            tokenizer: Arc::new(tokenizer_of(&checkpoint)?),
-            settings: TaskSettings::read(checkpoint.dir())?,
-            engine: Arc::new(Engine::load(&checkpoint, options)?),
-        })
+        Opener::new().open(dir, precision, threads)
     }
 }
 
@@ -61,12 +106,17 @@ pub fn tokenizer_of(checkpoint: &Checkpoint) -> Result<Tokenizer> {
         return Err(Error::NoTokenizer(checkpoint.dir().into()));
     };
     let tokenizer = Tokenizer::from_folder(dir)?;
+    check_vocabulary(&tokenizer, checkpoint)?;
+    Ok(tokenizer)
+}
+
+fn check_vocabulary(tokenizer: &Tokenizer, checkpoint: &Checkpoint) -> Result<()> {
     let model = checkpoint.config().vocab_size;
-    if tokenizer.vocab_size() > model {
-        return Err(Error::Vocabulary {
+    match tokenizer.vocab_size() > model {
+        true => Err(Error::Vocabulary {
             tokenizer: tokenizer.vocab_size(),
             model,
-        });
+        }),
+        false => Ok(()),
     }
-    Ok(tokenizer)
 }

@@ -153,6 +153,35 @@ fn a_model_is_downloaded_once() {
 }
 
 #[test]
+fn shards_of_pytorch_are_downloaded_by_their_index() {
+    let folder = root().join("golden/checkpoint/torch");
+    let mut files = HashMap::new();
+    files.insert(
+        "config.json".to_owned(),
+        fs::read(folder.join("config.json")).unwrap(),
+    );
+    for file in fs::read_dir(folder.join("shards")).unwrap() {
+        let file = file.unwrap();
+        let name = file.file_name().into_string().unwrap();
+        files.insert(name, fs::read(file.path()).unwrap());
+    }
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::new(files.clone(), None);
+    let whole = inspect(home.path(), &hub.endpoint, &[]);
+    assert!(whole.status.success(), "{}", said(&whole));
+
+    files.remove("pytorch_model-00002-of-00003.bin");
+    let home = tempfile::tempdir().unwrap();
+    let hub = Hub::new(files, None);
+    let none = inspect(home.path(), &hub.endpoint, &[]);
+    let index = "pytorch_model.bin.index.json";
+    names(
+        &said(&none),
+        &["tiny/model", index, "pytorch_model-00002-of-00003.bin"],
+    );
+}
+
+#[test]
 fn a_token_is_shown_where_there_is_one() {
     let home = tempfile::tempdir().unwrap();
     let hub = Hub::new(files(), Some("secret"));
