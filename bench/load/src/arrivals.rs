@@ -85,7 +85,8 @@ impl Line {
         state.due.push_back(due);
         state.count += 1;
         drop(state);
-        self.more.notify_one();
+        // The connection that was used last: others may be idle for so long that they are closed.
+        self.more.notify_last();
     }
 
     fn end(&self) {

@@ -33,10 +33,15 @@ impl Connection {
         Ok(Self { stream, buffer })
     }
 
+    /// Whether any of an answer to the last request has come.
+    pub(crate) fn has_said_something(&self) -> bool {
+        !self.buffer.is_empty()
+    }
+
     /// Sends a request and reads the answer to its end.
     pub(crate) async fn ask(&mut self, request: &[u8]) -> Result<Answer> {
-        self.stream.write_all(request).await?;
         self.buffer.clear();
+        self.stream.write_all(request).await?;
         loop {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(ErrorKind::UnexpectedEof.into());

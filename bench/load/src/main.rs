@@ -17,7 +17,7 @@ use clap::Parser;
 use tokio::task::{JoinSet, LocalSet};
 
 use crate::arrivals::{Arrivals, Line, keep_time};
-use crate::connection::Connection;
+use crate::connection::{Answer, Connection};
 use crate::report::Report;
 
 /// Sends requests to an HTTP server and prints what came back, as JSON.
@@ -126,7 +126,7 @@ async fn all(args: &Args, requests: Rc<[Vec<u8>]>) -> Report {
 
 /// A caller: one request after another, on one connection as long as it lasts.
 async fn call(shared: Rc<Shared>) {
-    let mut connection = None;
+    let mut connection: Option<Connection> = None;
     loop {
         let due = match &shared.line {
             Some(line) => match line.next().await {
@@ -141,24 +141,36 @@ async fn call(shared: Rc<Shared>) {
         let in_time = Instant::now() < shared.until;
         let number = shared.report.borrow_mut().sent(in_time);
         let request = &shared.requests[number % shared.requests.len()];
-        let mut open = match connection.take() {
-            Some(open) => open,
-            None => match Connection::open(shared.address).await {
-                Ok(open) => open,
-                Err(_) => {
-                    shared.report.borrow_mut().failed("no connection");
-                    // As a caller would, rather than at once and for ever.
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            },
-        };
-        match open.ask(request).await {
-            Ok(answer) => {
-                shared.report.borrow_mut().answered(due.elapsed(), &answer);
-                connection = (!answer.closes).then_some(open);
-            }
-            Err(_) => shared.report.borrow_mut().failed("cut off"),
+        match ask(&shared, &mut connection, request).await {
+            Ok(answer) => shared.report.borrow_mut().answered(due.elapsed(), &answer),
+            Err(how) => shared.report.borrow_mut().failed(how),
         }
     }
+}
+
+/// An answer on the connection that was kept, or else on a new one, which is kept if it may be.
+async fn ask(
+    shared: &Shared,
+    kept: &mut Option<Connection>,
+    request: &[u8],
+) -> std::result::Result<Answer, &'static str> {
+    if let Some(mut open) = kept.take() {
+        match open.ask(request).await {
+            Ok(answer) => {
+                *kept = (!answer.closes).then_some(open);
+                return Ok(answer);
+            }
+            Err(_) if open.has_said_something() => return Err("cut off"),
+            // It was closed since the last answer, as is every server's right.
+            Err(_) => {}
+        }
+    }
+    let Ok(mut open) = Connection::open(shared.address).await else {
+        // As a caller would, rather than at once and for ever.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        return Err("no connection");
+    };
+    let answer = open.ask(request).await.map_err(|_| "cut off")?;
+    *kept = (!answer.closes).then_some(open);
+    Ok(answer)
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use albert_tasks::{Asked, Row, Wanted, run_rows};
+use albert_tasks::{Asked, MASK_COST, Row, Wanted, run_rows};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::Error;
@@ -31,6 +31,32 @@ const FIRST_COST: usize = 1024;
 
 /// A request may wait so many times as long as it takes, beyond what every request may.
 const PATIENCE: f64 = 4.0;
+
+/// What a request will be, judged by its texts before they are in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Expected {
+    rows: usize,
+    cost: usize,
+}
+
+impl Expected {
+    /// Of rows of texts of so many bytes, each read as far as `most` pieces.
+    pub(crate) fn of(bytes: impl Iterator<Item = usize>, most: usize) -> Self {
+        let none = Self { rows: 0, cost: 0 };
+        bytes.fold(none, |all, bytes| Self {
+            rows: all.rows + 1,
+            cost: all.cost + bytes.div_ceil(PIECE_BYTES).min(most),
+        })
+    }
+
+    /// The same with so many masks in it.
+    pub(crate) fn with_masks(self, masks: usize) -> Self {
+        Self {
+            cost: self.cost + masks * MASK_COST,
+            ..self
+        }
+    }
+}
 
 /// Rows that can go through an engine together.
 #[derive(Clone)]
@@ -162,13 +188,13 @@ impl Batcher {
             .map_err(|error| Problem::internal(error.to_string()))
     }
 
-    /// Counts what a request of so many texts is going to ask for, and refuses it where it will be
-    /// refused anyway: before work is spent on it.
+    /// Counts what a request is going to ask for, and refuses it where it will be refused anyway:
+    /// before work is spent on it.
     ///
     /// # Errors
     /// 429 where the queue is full, 503 while the server ends.
-    pub(crate) fn expect(&self, model: &Served, rows: usize, bytes: usize) -> Result<()> {
-        let cost = bytes.div_ceil(PIECE_BYTES);
+    pub(crate) fn expect(&self, model: &Served, expected: Expected) -> Result<()> {
+        let Expected { rows, cost } = expected;
         let mut state = self.shared.lock();
         state.demand.add(model.seconds(cost), Instant::now());
         self.check(&state, model, rows, cost).map(drop)

@@ -17,6 +17,10 @@ use crate::problem::{Problem, Result};
 /// What takes so many bytes is parsed beside the threads that answer sockets.
 const LONG: usize = 64 << 10;
 
+/// So many bytes of every body are nobody's concern: what small requests need cannot be taken by
+/// large ones, and connections bound how many there are.
+const SMALL: usize = 64 << 10;
+
 /// Memory for bodies, of all requests together.
 pub(crate) struct Bodies {
     /// A permit is a KiB.
@@ -37,7 +41,8 @@ impl Bodies {
     /// Takes as much as a body of some bytes needs beyond what it holds.
     fn hold(&self, held: &mut Option<OwnedSemaphorePermit>, bytes: usize) -> Result<()> {
         let has = held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
-        let more = bytes.div_ceil(1024).saturating_sub(has);
+        let needs = bytes.saturating_sub(SMALL).div_ceil(1024);
+        let more = needs.saturating_sub(has);
         if more == 0 {
             return Ok(());
         }
@@ -57,7 +62,7 @@ impl Bodies {
 }
 
 /// The request once its body is here, and the memory that is taken for it. It has had no place
-/// among those that are answered until then: who sends slowly keeps nobody out.
+/// among those that are answered until then: who sends slowly keeps no small request out.
 pub(crate) async fn arrived(
     app: &App,
     request: Request,
@@ -78,26 +83,40 @@ async fn read(
     mut body: Body,
     told: Option<u64>,
 ) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>)> {
-    let most = app.options.limits.body_bytes;
+    let limits = &app.options.limits;
+    // What could never be held is too large, and not for another time.
+    let most = limits.body_bytes.min(limits.bodies_bytes + SMALL);
     let too_large = || Problem::too_large(format!("the body may have {most} bytes"));
     if told.is_some_and(|told| told > most as u64) {
         return Err(too_large());
     }
     let (mut bytes, mut held) = (Vec::new(), None);
+    let (mut length, mut refused) = (0, None);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Problem::bad_body(error.to_string()))?;
         // Trailers say nothing here.
         let Ok(data) = frame.into_data() else {
             continue;
         };
-        let length = bytes.len() + data.len();
+        length += data.len();
         if length > most {
             return Err(too_large());
         }
-        app.bodies.hold(&mut held, length)?;
-        bytes.extend_from_slice(&data);
+        if refused.is_none()
+            && let Err(busy) = app.bodies.hold(&mut held, length)
+        {
+            // The rest is read and forgotten: who is cut off while sending may never see an answer.
+            (bytes, held) = (Vec::new(), None);
+            refused = Some(busy);
+        }
+        if refused.is_none() {
+            bytes.extend_from_slice(&data);
+        }
     }
-    Ok((bytes, held))
+    match refused {
+        Some(busy) => Err(busy),
+        None => Ok((bytes, held)),
+    }
 }
 
 /// A body, which has [arrived], read as a `T`.

@@ -122,16 +122,21 @@ impl Server {
         if drained.is_err() {
             let seconds = limits.drain_seconds;
             tracing::warn!(seconds, "connections were cut off");
-            return false;
         }
-        // Joins the computing thread.
+        let whole = drained.is_ok();
         let close = move || {
-            app.batcher.close();
+            // Joins the computing thread, which has nothing left to do then.
+            if whole {
+                app.batcher.close();
+            }
             if let Some(traces) = &app.traces {
                 traces.end();
             }
         };
         let closed = tokio::task::spawn_blocking(close).await;
+        if !whole {
+            return false;
+        }
         let connections = door.connections.get();
         tracing::info!(connections, "all that was accepted is answered");
         closed.is_ok()

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use albert_tasks::engine::Precision;
 use albert_tasks::{
-    Answerer, Classifier, Embedder, FillMask, LongText, Model, Opener, Tagger, ZeroShot,
+    ANSWER_LENGTH, Answerer, Classifier, Embedder, FillMask, LongText, Model, Opener, Tagger,
+    ZeroShot,
 };
 use serde::Serialize;
 
@@ -205,7 +206,8 @@ impl Served {
         let heads = [Route::Classify, Route::Answer, Route::Tag];
         let head = heads.iter().any(|route| self.serves(*route));
         let learnt = self.model.settings.max_length.filter(|_| head);
-        learnt.unwrap_or(positions).min(positions)
+        let usual = self.serves(Route::Answer).then_some(ANSWER_LENGTH);
+        learnt.or(usual).unwrap_or(positions).min(positions)
     }
 
     /// Runs a short row, so that what fails always fails before anyone asks, and what is prepared

@@ -112,9 +112,14 @@ impl Texts {
         Ok(())
     }
 
+    /// Bytes of each text.
+    pub(crate) fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.texts.iter().map(String::len)
+    }
+
     /// Of all texts together.
     pub(crate) fn bytes(&self) -> usize {
-        self.texts.iter().map(String::len).sum()
+        self.lengths().sum()
     }
 
     /// What a refusal says of a text's place: nothing where there is no list.

@@ -11,6 +11,9 @@ use crate::rows::{Row, Wanted, sigmoid, softmax};
 use crate::spans::{Window, best_spans, null_score};
 use crate::{Asked, Error, LongText, Result, TaskSettings, features};
 
+/// The most pieces of a window where nobody says otherwise: SQuAD's usual length.
+pub const ANSWER_LENGTH: usize = 384;
+
 /// Candidates among which an answer's probability is told, at least.
 const CANDIDATES: usize = 20;
 
@@ -29,7 +32,7 @@ pub struct AnswerOptions {
     pub top: usize,
     /// The most pieces of an answer.
     pub max_answer_pieces: usize,
-    /// The most pieces of a window; without it the folder's, or 384.
+    /// The most pieces of a window; without it the folder's, or [`ANSWER_LENGTH`].
     pub max_length: Option<usize>,
     /// Pieces of the context that neighbouring windows share; without it a third of a window, at
     /// most 128.
@@ -138,7 +141,7 @@ impl Answerer {
     ) -> Result<Asked<Answered>> {
         let positions = self.engine.config().max_position_embeddings;
         let max_length = options.max_length.or(self.settings.max_length);
-        let max_length = max_length.unwrap_or(384).min(positions);
+        let max_length = max_length.unwrap_or(ANSWER_LENGTH).min(positions);
         let stride = options.stride.unwrap_or(128).min(max_length / 3);
         let mut windows =
             features::question(&self.tokenizer, question, context, max_length, stride)?;

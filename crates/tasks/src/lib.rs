@@ -51,7 +51,7 @@ pub use albert_checkpoint::ProblemType;
 pub use albert_engine as engine;
 pub use albert_text as text;
 
-pub use answerer::{Answer, AnswerOptions, Answered, Answerer};
+pub use answerer::{ANSWER_LENGTH, Answer, AnswerOptions, Answered, Answerer};
 pub use asked::{Asked, LongText};
 pub use chooser::{Chooser, Chosen};
 pub use classifier::{Classified, Classifier, LabelScore, TextInput};
@@ -60,7 +60,7 @@ pub use error::{Error, Result};
 pub use fill_mask::{Candidate, FillMask, Filled, MaskFill};
 pub use labels::label_id;
 pub use open::{Model, Opener, open, tokenizer_of};
-pub use rows::{Row, Wanted, run_rows};
+pub use rows::{MASK_COST, Row, Wanted, run_rows};
 pub use sentence_order::{OrderJudgement, SentenceOrder};
 pub use settings::{Pooling, TaskSettings};
 pub use tagger::{Entity, Tagged, TaggedWord, Tagger};

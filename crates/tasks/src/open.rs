@@ -25,6 +25,7 @@ pub struct Model {
 /// memory once.
 #[derive(Default)]
 pub struct Opener {
+    /// By the folder that they lie in.
     tokenizers: HashMap<PathBuf, Arc<Tokenizer>>,
     shared: Shared,
 }
@@ -58,17 +59,20 @@ impl Opener {
     }
 
     fn tokenizer(&mut self, checkpoint: &Checkpoint) -> Result<Arc<Tokenizer>> {
-        // Without a file, the error is that of the reader.
+        // Of the folder, for what lies beside the file counts too. Without one, the error is the
+        // reader's.
         let file = checkpoint.tokenizer_file();
-        let file = file.and_then(|file| file.canonicalize().ok());
-        let known = file.as_ref().and_then(|file| self.tokenizers.get(file));
+        let folder = file.and_then(|file| file.parent()?.canonicalize().ok());
+        let known = folder
+            .as_ref()
+            .and_then(|folder| self.tokenizers.get(folder));
         if let Some(known) = known {
             check_vocabulary(known, checkpoint)?;
             return Ok(Arc::clone(known));
         }
         let tokenizer = Arc::new(tokenizer_of(checkpoint)?);
-        if let Some(file) = file {
-            self.tokenizers.insert(file, Arc::clone(&tokenizer));
+        if let Some(folder) = folder {
+            self.tokenizers.insert(folder, Arc::clone(&tokenizer));
         }
         Ok(tokenizer)
     }

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 const COST_AT_ONCE: usize = 4096;
 
 /// What a mask costs, in tokens: logits over the whole vocabulary, 120 KB of them for 30,000 pieces.
-const MASK_COST: usize = 16;
+pub const MASK_COST: usize = 16;
 
 /// A row of ids, and where in it logits over the vocabulary are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

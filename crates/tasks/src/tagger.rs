@@ -160,7 +160,12 @@ impl Tagger {
             places.truncate(1);
         }
         let read = places.last().map_or(0, |place| place.end);
-        let truncated = counts[read..].iter().sum();
+        // A word that has more pieces than there is room for is alone in its window.
+        let room = max_length - 2;
+        let beyond = counts[..read]
+            .iter()
+            .map(|count| count.saturating_sub(room));
+        let truncated = counts[read..].iter().sum::<usize>() + beyond.sum::<usize>();
         let mut rows = Vec::with_capacity(places.len());
         let mut pieces = Vec::with_capacity(places.len());
         for place in &places {

@@ -15,6 +15,7 @@ use serde::Deserialize;
 use crate::App;
 use crate::api::openai::OpenAiProblem;
 use crate::api::tei::TeiProblem;
+use crate::batcher::Expected;
 use crate::models::{Route, Served};
 use crate::problem::{Problem, Result};
 use crate::texts::Texts;
@@ -81,6 +82,20 @@ impl App {
         Ok(Arc::clone(self.models().get(name, route)?))
     }
 
+    /// What is going to be asked of a model about texts of so many bytes, of which it reads all, or
+    /// as much as it reads at once.
+    pub(crate) fn expected(
+        model: &Served,
+        all: bool,
+        bytes: impl Iterator<Item = usize>,
+    ) -> Expected {
+        let most = match all {
+            true => usize::MAX,
+            false => model.max_length(),
+        };
+        Expected::of(bytes, most)
+    }
+
     /// Asks about each text, where that may take its time, and answers all together. A text that
     /// its task refuses is named by `field` and its row.
     pub(crate) async fn ask_each<A: Send + 'static>(
@@ -88,12 +103,16 @@ impl App {
         model: &Arc<Served>,
         field: &'static str,
         texts: Texts,
+        expected: Expected,
         ask: impl Fn(usize, &str) -> albert_tasks::Result<Asked<A>> + Send + 'static,
     ) -> Result<Vec<A>> {
-        self.batcher
-            .expect(model, texts.texts.len(), texts.bytes())?;
+        self.batcher.expect(model, expected)?;
+        // Goes with the future, when the caller goes.
+        let caller = Arc::new(());
+        let here = Arc::downgrade(&caller);
         let make = move || {
             let each = texts.texts.iter().enumerate();
+            let each = each.take_while(|_| here.strong_count() > 0);
             let questions = each.map(|(row, text)| {
                 ask(row, text).map_err(|error| refused(field, texts.row(row), &error))
             });
@@ -101,7 +120,7 @@ impl App {
         };
         let preparing = traces::part("prepare");
         let asked = Asked::all(self.aside(make).await??);
-        drop(preparing);
+        drop((preparing, caller));
         match asked {
             Some(all) => self.batcher.answer(model, all).await,
             None => Ok(Vec::new()),
@@ -147,7 +166,9 @@ impl App {
             let tokens = asked.tokens();
             Ok(asked.map(move |embedding| (embedding, tokens)))
         };
-        let vectors = self.ask_each(model, field, texts, ask).await?;
+        let all = long != Some(LongText::Cut);
+        let expected = Self::expected(model, all, texts.lengths());
+        let vectors = self.ask_each(model, field, texts, expected, ask).await?;
         self.note_truncated(vectors.iter().map(|(embedding, _)| embedding.truncated));
         Ok(vectors)
     }

@@ -55,6 +55,17 @@ pub(crate) struct EmbedRequest {
     /// Whether the beginning of a text that is too long will do; such a text is refused unless
     /// told.
     truncate: Option<bool>,
+    /// Which side is left out: the end.
+    #[serde(rename = "truncation_direction")]
+    _truncation_direction: Option<Direction>,
+}
+
+/// The side of a text that is left out where it is too long.
+#[derive(Deserialize, utoipa::ToSchema)]
+pub(crate) enum Direction {
+    /// The end. The beginning cannot be.
+    #[serde(alias = "right")]
+    Right,
 }
 
 fn long(truncate: Option<bool>) -> Option<LongText> {
@@ -115,6 +126,9 @@ pub(crate) struct PredictRequest {
     /// Whether the beginning of a text that is too long will do; such a text is refused unless
     /// told.
     truncate: Option<bool>,
+    /// Which side is left out: the end.
+    #[serde(rename = "truncation_direction")]
+    _truncation_direction: Option<Direction>,
     /// Logits instead of probabilities: refused if true.
     #[serde(default)]
     raw_scores: bool,
@@ -185,11 +199,14 @@ pub(crate) async fn predict(
     });
     let (texts, pairs): (Vec<String>, Vec<Option<String>>) = halves.unzip();
     let texts = Texts { texts, list: !one };
+    let both = texts.texts.iter().zip(&pairs);
+    let bytes = both.map(|(text, pair)| text.len() + pair.as_ref().map_or(0, String::len));
+    let expected = App::expected(&model, false, bytes);
     let ask = move |row: usize, text: &str| {
         let pair = pairs[row].as_deref();
         task.ask(TextInput { text, pair }, long)
     };
-    let said = app.ask_each(&model, "inputs", texts, ask).await?;
+    let said = app.ask_each(&model, "inputs", texts, expected, ask).await?;
     app.note_truncated(said.iter().map(|said| said.truncated));
     let mut all = said.into_iter().map(predictions);
     Ok(Json(match one {
@@ -224,6 +241,9 @@ pub(crate) struct RerankRequest {
     /// Whether the beginning of a text that is too long will do; such a text is refused unless
     /// told.
     truncate: Option<bool>,
+    /// Which side is left out: the end.
+    #[serde(rename = "truncation_direction")]
+    _truncation_direction: Option<Direction>,
 }
 
 /// A text's place in the order.
@@ -296,6 +316,9 @@ pub(crate) struct SimilarityParameters {
     /// Whether the beginning of a text that is too long will do; such a text is refused unless
     /// told.
     truncate: Option<bool>,
+    /// Which side is left out: the end.
+    #[serde(rename = "truncation_direction")]
+    _truncation_direction: Option<Direction>,
 }
 
 /// How alike sentences are to one.

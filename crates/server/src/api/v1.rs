@@ -90,7 +90,8 @@ pub(crate) async fn fill_mask(
         .texts
         .iter()
         .map(|text| text.matches("[MASK]").count());
-    let candidates = masks.sum::<usize>() * top;
+    let masks: usize = masks.sum();
+    let candidates = masks * top;
     if candidates > app.options.limits.candidates {
         let detail = format!(
             "{candidates} candidates for all masks together; a request may have {}",
@@ -102,7 +103,10 @@ pub(crate) async fn fill_mask(
     let task = model.fill_mask()?;
     let long = request.truncate.map(LongText::from);
     let ask = move |_, text: &str| task.ask(text, top, long);
-    let results = app.ask_each(&model, "text", request.text, ask).await?;
+    // Of a long text, what is around its masks.
+    let expected = App::expected(&model, false, request.text.lengths()).with_masks(masks);
+    let results = app.ask_each(&model, "text", request.text, expected, ask);
+    let results = results.await?;
     app.note_truncated(results.iter().map(|filled| filled.truncated));
     Ok(reply(&model.name, began, results))
 }
@@ -143,11 +147,16 @@ pub(crate) async fn classify(
     let task = model.classifier()?;
     let long = request.truncate.map(LongText::from);
     let pairs = request.text_pair;
+    let pair_bytes = |row: usize| pairs.as_ref().map_or(0, |pairs| pairs.texts[row].len());
+    let bytes = request.text.lengths().enumerate();
+    let bytes = bytes.map(|(row, text)| text + pair_bytes(row));
+    let expected = App::expected(&model, long == Some(LongText::Windows), bytes);
     let ask = move |row: usize, text: &str| {
         let pair = pairs.as_ref().map(|pairs| pairs.texts[row].as_str());
         task.ask(TextInput { text, pair }, long)
     };
-    let mut results = app.ask_each(&model, "text", request.text, ask).await?;
+    let results = app.ask_each(&model, "text", request.text, expected, ask);
+    let mut results = results.await?;
     app.note_truncated(results.iter().map(|said| said.truncated));
     if let Some(top) = top {
         results
@@ -232,7 +241,13 @@ pub(crate) async fn zero_shot(
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
         task.ask(text, &labels, multi_label, long)
     };
-    let results = app.ask_each(&model, "text", request.text, ask).await?;
+    // A row for each class.
+    let each = said / classes;
+    let rows = request.text.lengths();
+    let rows = rows.flat_map(|text| std::iter::repeat_n(text + each, classes));
+    let expected = App::expected(&model, false, rows);
+    let results = app.ask_each(&model, "text", request.text, expected, ask);
+    let results = results.await?;
     app.note_truncated(results.iter().map(|said| said.truncated));
     Ok(reply(&model.name, began, results))
 }
@@ -284,11 +299,15 @@ pub(crate) async fn answer(
     let model = app.model(request.model.as_deref(), Route::Answer)?;
     let task = model.answerer()?;
     let long = request.truncate.map(LongText::from);
+    let bytes = questions.lengths().enumerate();
+    let bytes = bytes.map(|(row, asked)| asked + contexts.get(row).unwrap_or(&contexts[0]).len());
+    let expected = App::expected(&model, long != Some(LongText::Cut), bytes);
     let ask = move |row: usize, question: &str| {
         let context = contexts.get(row).unwrap_or(&contexts[0]);
         task.ask(question, context, &options, long)
     };
-    let results = app.ask_each(&model, "context", questions, ask).await;
+    let results = app.ask_each(&model, "context", questions, expected, ask);
+    let results = results.await;
     let results = results.map_err(|problem| match problem.about() {
         Some("context") if !lists.1 => problem.moved(0, "context", false),
         Some("context") if !lists.0 => problem.in_row(Some(0)),
@@ -327,7 +346,10 @@ pub(crate) async fn tag(
     let task = model.tagger()?;
     let long = request.truncate.map(LongText::from);
     let ask = move |_, text: &str| task.ask(text, long);
-    let results = app.ask_each(&model, "text", request.text, ask).await?;
+    let all = long != Some(LongText::Cut);
+    let expected = App::expected(&model, all, request.text.lengths());
+    let results = app.ask_each(&model, "text", request.text, expected, ask);
+    let results = results.await?;
     app.note_truncated(results.iter().map(|tagged| tagged.truncated));
     Ok(reply(&model.name, began, results))
 }

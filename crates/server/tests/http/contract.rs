@@ -226,6 +226,13 @@ fn openai_and_tei_are_answered_in_their_own_shapes() {
         server.post("/embed", &body).problem(422)["field"],
         "dimensions"
     );
+    let body = json!({"inputs": "a", "truncation_direction": "Left"});
+    assert_eq!(
+        server.post("/embed", &body).problem(422)["field"],
+        "truncation_direction"
+    );
+    let body = json!({"inputs": "a", "truncation_direction": "Right"});
+    server.post("/embed", &body).ok();
     let body = json!({"inputs": "a", "prompt_name": "query"});
     assert_eq!(
         server.post("/embed", &body).problem(422)["field"],

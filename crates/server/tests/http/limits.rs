@@ -45,15 +45,16 @@ fn a_body_has_a_size() {
 fn bodies_share_a_memory_and_wait_for_nobody_s() {
     let server = with(Limits {
         requests: 1,
-        bodies_bytes: 64 << 10,
+        bodies_bytes: 1 << 20,
         ..Limits::default()
     });
     let small = json!({"text": "a"});
-    // Callers that send slowly take no place, and no memory that they have not filled.
-    let slow: Vec<_> = (0..8)
+    // Callers that send slowly take no place, and no memory that they have not filled; of this they
+    // fill all but a little.
+    let slow: Vec<_> = (0..4)
         .map(|_| {
             let mut stream = server.connect();
-            let body = [b' '; 7 << 10];
+            let body = vec![b' '; 300 << 10];
             let request = request(
                 "POST",
                 "/v1/classify",
@@ -69,7 +70,7 @@ fn bodies_share_a_memory_and_wait_for_nobody_s() {
     std::thread::sleep(Duration::from_millis(300));
     server.post("/v1/classify", &small).ok();
     // What would fill more than there is.
-    let text = " ".repeat(20 << 10) + "a";
+    let text = " ".repeat(200 << 10) + "a";
     let refused = server.post("/v1/classify", &json!({"text": text}));
     refused.problem(429);
     assert!(refused.header("retry-after").is_some());
