@@ -142,8 +142,40 @@ impl<'a> TensorView<'a> {
 
     /// The index of the first number that is not finite.
     pub(crate) fn first_not_finite(&self) -> Option<usize> {
-        self.to_f32().iter().position(|x| !x.is_finite())
+        // All bits of the exponent are set in what is not finite.
+        let half = |exponent: u16| {
+            first(self.bytes, move |b| {
+                u16::from_le_bytes(b) & exponent == exponent
+            })
+        };
+        let single = |bytes| {
+            let exponent = 0x7f80_0000;
+            first(bytes, move |b| u32::from_le_bytes(b) & exponent == exponent)
+        };
+        match self.dtype {
+            DType::F32 => single(self.bytes),
+            DType::F16 => half(0x7c00),
+            DType::Bf16 => half(0x7f80),
+            // Of an output whose scale is not finite, no number is.
+            DType::I8 => {
+                let outputs = self.scales.len() / 4;
+                let width = self.bytes.len().checked_div(outputs).unwrap_or(0);
+                single(self.scales).map(|output| output * width)
+            }
+        }
     }
+}
+
+/// The index of the first number of which something is so.
+fn first<const N: usize>(bytes: &[u8], is_so: impl Fn([u8; N]) -> bool) -> Option<usize> {
+    // Blocks without an exit are checked by vector instructions.
+    const BLOCK: usize = 1024;
+    let (numbers, _) = bytes.as_chunks::<N>();
+    numbers.chunks(BLOCK).enumerate().find_map(|(at, block)| {
+        let any = block.iter().fold(false, |any, number| any | is_so(*number));
+        let within = || block.iter().position(|number| is_so(*number));
+        any.then(within).flatten().map(|within| at * BLOCK + within)
+    })
 }
 
 fn convert<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
@@ -153,4 +185,60 @@ fn convert<const N: usize>(bytes: &[u8], number: impl Fn([u8; N]) -> f32) -> Vec
         .iter()
         .map(|chunk| number(*chunk))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_number_that_is_not_finite_is_found_in_every_format() {
+        let numbers = |bad: &[(usize, f32)]| {
+            let mut numbers = vec![-0.5_f32; 5000];
+            // The largest of a format are finite all the same.
+            numbers[7] = 65_504.0;
+            bad.iter().for_each(|&(at, x)| numbers[at] = x);
+            numbers
+        };
+        for (bad, found) in [
+            (&[][..], None),
+            (&[(4321, f32::NAN), (4999, f32::INFINITY)][..], Some(4321)),
+            (&[(4999, f32::NEG_INFINITY)][..], Some(4999)),
+            (&[(0, f32::INFINITY), (1, f32::NAN)][..], Some(0)),
+        ] {
+            let numbers = numbers(bad);
+            let half = |x: &f32| f16::from_f32(*x).to_le_bytes();
+            let brain = |x: &f32| bf16::from_f32(*x).to_le_bytes();
+            for (dtype, bytes) in [
+                (
+                    DType::F32,
+                    numbers.iter().flat_map(|x| x.to_le_bytes()).collect(),
+                ),
+                (DType::F16, numbers.iter().flat_map(half).collect()),
+                (DType::Bf16, numbers.iter().flat_map(brain).collect()),
+            ] {
+                let bytes: Vec<u8> = bytes;
+                let view = TensorView {
+                    name: "x",
+                    shape: &[5000],
+                    dtype,
+                    bytes: &bytes,
+                    scales: &[],
+                };
+                assert_eq!(view.first_not_finite(), found, "{dtype}");
+            }
+        }
+        let scales: Vec<u8> = [1.0, 2.0, f32::NAN]
+            .iter()
+            .flat_map(|x: &f32| x.to_le_bytes())
+            .collect();
+        let view = TensorView {
+            name: "x",
+            shape: &[3, 4],
+            dtype: DType::I8,
+            bytes: &[1; 12],
+            scales: &scales,
+        };
+        assert_eq!(view.first_not_finite(), Some(8));
+    }
 }

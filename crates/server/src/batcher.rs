@@ -29,7 +29,8 @@ const PIECE_BYTES: usize = 4;
 /// Before a model was seen to do anything: so much in a batch.
 const FIRST_COST: usize = 1024;
 
-/// A request may wait so many times as long as it takes, beyond what every request may.
+/// A request may wait so many times as long as its rows beyond the first take, beyond what every
+/// request may.
 const PATIENCE: f64 = 4.0;
 
 /// What a request will be, judged by its texts before they are in pieces.
@@ -211,12 +212,14 @@ impl Batcher {
             ahead += cost;
             wait += lane.model.seconds(cost);
         }
-        // A burst may wait until it has passed, and what takes long by itself longer; where too much
-        // is asked for, waiting helps nobody.
+        // A burst may wait until it has passed; where too much is asked for, waiting helps nobody.
         let bound = match state.demand.is_overload(Instant::now()) {
-            true => self.shared.busy_queue_time.as_secs_f64(),
-            false => self.shared.queue_time.as_secs_f64() + PATIENCE * model.seconds(own),
+            true => self.shared.busy_queue_time,
+            false => self.shared.queue_time,
         };
+        // Of one row, a long one must not come before short ones by its patience.
+        let others = own.saturating_sub(own.div_ceil(rows.max(1)));
+        let bound = bound.as_secs_f64() + PATIENCE * model.seconds(others);
         let detail = format!("{ahead} tokens would be computed before this request");
         let busy = Problem::busy(detail, wait.ceil() as u64);
         match wait > bound {

@@ -79,10 +79,10 @@ pub struct Limits {
     /// Tokens that may be ahead of a request in the queue; with more, it is refused with 429.
     pub queue_tokens: usize,
     /// Milliseconds that a request may wait before it is computed, by what the model was seen to
-    /// do, and four times as long as it takes by itself; it is refused with 429 if it were more.
+    /// do, and four times as long as its rows beyond the first take; with 429 if it were more.
     pub queue_ms: u64,
-    /// Milliseconds that it may wait instead, however long it takes itself, while more than twice as
-    /// much is asked for as can be done: what has to be refused anyway need not make the rest late.
+    /// The same while more than twice as much is asked for as can be done: what has to be refused
+    /// anyway need not make the rest late.
     pub busy_queue_ms: u64,
     /// Characters of all texts of a request that are only cut into pieces: the answer is longer by far.
     pub tokenize_characters: usize,

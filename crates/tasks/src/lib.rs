@@ -59,7 +59,7 @@ pub use embedder::{Embedder, Embedding, cosine};
 pub use error::{Error, Result};
 pub use fill_mask::{Candidate, FillMask, Filled, MaskFill};
 pub use labels::label_id;
-pub use open::{Model, Opener, open, tokenizer_of};
+pub use open::{Model, Opener, load, open, tokenizer_of};
 pub use rows::{MASK_COST, Row, Wanted, run_rows};
 pub use sentence_order::{OrderJudgement, SentenceOrder};
 pub use settings::{Pooling, TaskSettings};

@@ -51,31 +51,49 @@ impl Opener {
             threads,
             precision: precision.unwrap_or_else(|| Precision::stored(&checkpoint)),
         };
+        let settings = TaskSettings::read(checkpoint.dir())?;
+        let Self { tokenizers, shared } = self;
+        let (engine, tokenizer) = at_once(
+            || Engine::load_with(&checkpoint, options, shared),
+            || known_tokenizer(tokenizers, &checkpoint),
+        );
         Ok(Model {
-            tokenizer: self.tokenizer(&checkpoint)?,
-            settings: TaskSettings::read(checkpoint.dir())?,
-            engine: Arc::new(Engine::load_with(&checkpoint, options, &mut self.shared)?),
+            tokenizer: tokenizer?,
+            settings,
+            engine: Arc::new(engine?),
         })
     }
+}
 
-    fn tokenizer(&mut self, checkpoint: &Checkpoint) -> Result<Arc<Tokenizer>> {
-        // Of the folder, for what lies beside the file counts too. Without one, the error is the
-        // reader's.
-        let file = checkpoint.tokenizer_file();
-        let folder = file.and_then(|file| file.parent()?.canonicalize().ok());
-        let known = folder
-            .as_ref()
-            .and_then(|folder| self.tokenizers.get(folder));
-        if let Some(known) = known {
-            check_vocabulary(known, checkpoint)?;
-            return Ok(Arc::clone(known));
-        }
-        let tokenizer = Arc::new(tokenizer_of(checkpoint)?);
-        if let Some(folder) = folder {
-            self.tokenizers.insert(folder, Arc::clone(&tokenizer));
-        }
-        Ok(tokenizer)
+fn known_tokenizer(
+    known: &mut HashMap<PathBuf, Arc<Tokenizer>>,
+    checkpoint: &Checkpoint,
+) -> Result<Arc<Tokenizer>> {
+    // Of the folder, for what lies beside the file counts too. Without one, the error is the
+    // reader's.
+    let file = checkpoint.tokenizer_file();
+    let folder = file.and_then(|file| file.parent()?.canonicalize().ok());
+    if let Some(tokenizer) = folder.as_ref().and_then(|folder| known.get(folder)) {
+        check_vocabulary(tokenizer, checkpoint)?;
+        return Ok(Arc::clone(tokenizer));
     }
+    let tokenizer = Arc::new(tokenizer_of(checkpoint)?);
+    if let Some(folder) = folder {
+        known.insert(folder, Arc::clone(&tokenizer));
+    }
+    Ok(tokenizer)
+}
+
+/// Does two things that each take a while, the first on a thread of its own.
+fn at_once<A: Send, B>(a: impl FnOnce() -> A + Send, b: impl FnOnce() -> B) -> (A, B) {
+    std::thread::scope(|scope| {
+        let a = scope.spawn(a);
+        let b = b();
+        match a.join() {
+            Ok(a) => (a, b),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
+    })
 }
 
 impl Model {
@@ -93,10 +111,24 @@ impl Model {
 /// # Errors
 /// A missing or wrong file, named; a tokenizer whose pieces the model has no embeddings for.
 pub fn open(dir: &Path, options: EngineOptions) -> Result<(Arc<Engine>, Arc<Tokenizer>)> {
-    let checkpoint = Checkpoint::open(dir)?;
-    let tokenizer = tokenizer_of(&checkpoint)?;
-    let engine = Engine::load(&checkpoint, options)?;
-    Ok((Arc::new(engine), Arc::new(tokenizer)))
+    load(&Checkpoint::open(dir)?, options)
+}
+
+/// The same of a checkpoint that is open.
+///
+/// # Errors
+/// As [`open`].
+pub fn load(
+    checkpoint: &Checkpoint,
+    options: EngineOptions,
+) -> Result<(Arc<Engine>, Arc<Tokenizer>)> {
+    // Each takes about as long as the other.
+    let (engine, tokenizer) = at_once(
+        || Engine::load(checkpoint, options),
+        || tokenizer_of(checkpoint),
+    );
+    let tokenizer = tokenizer?;
+    Ok((Arc::new(engine?), Arc::new(tokenizer)))
 }
 
 /// The tokenizer that lies in a checkpoint's folder, held against the model's vocabulary.

@@ -34,7 +34,7 @@ use std::sync::Arc;
 
 use albert_checkpoint::{Checkpoint, find_model};
 use albert_engine::{EarlyExit, Engine, EngineOptions, Precision};
-use albert_tasks::{Model as TaskModel, TaskSettings, text::Tokenizer, tokenizer_of};
+use albert_tasks::{Model as TaskModel, TaskSettings, load, text::Tokenizer};
 use anyhow::{Result, bail};
 
 use crate::args::{BenchCommand, Cli, Command, ExitArgs, ModelArgs};
@@ -102,18 +102,19 @@ fn engine_options(args: &ModelArgs, checkpoint: &Checkpoint) -> EngineOptions {
 fn open_model(args: &ModelArgs, default: &str) -> Result<(Arc<Engine>, Arc<Tokenizer>)> {
     let mut args = args.clone();
     args.model.get_or_insert_with(|| default.to_owned());
-    let (checkpoint, engine) = open_engine(&args)?;
-    Ok((Arc::new(engine), Arc::new(tokenizer_of(&checkpoint)?)))
+    let checkpoint = open_checkpoint(&args)?;
+    Ok(load(&checkpoint, engine_options(&args, &checkpoint))?)
 }
 
 /// The model that the flags name, or the one of the name `default`.
 fn open_task(args: &ModelArgs, default: &str) -> Result<TaskModel> {
     let mut args = args.clone();
     args.model.get_or_insert_with(|| default.to_owned());
-    let (checkpoint, engine) = open_engine(&args)?;
+    let checkpoint = open_checkpoint(&args)?;
+    let (engine, tokenizer) = load(&checkpoint, engine_options(&args, &checkpoint))?;
     Ok(TaskModel {
-        engine: Arc::new(engine),
-        tokenizer: Arc::new(tokenizer_of(&checkpoint)?),
+        engine,
+        tokenizer,
         settings: TaskSettings::read(checkpoint.dir())?,
     })
 }
@@ -136,9 +137,15 @@ fn with_exit(mut model: TaskModel, args: ExitArgs) -> Result<TaskModel> {
     Ok(model)
 }
 
-/// The checkpoint that the flags name, and the engine over it. What the folder holds beyond what
-/// is used is said once.
+/// The checkpoint that the flags name, and the engine over it.
 fn open_engine(args: &ModelArgs) -> Result<(Checkpoint, Engine)> {
+    let checkpoint = open_checkpoint(args)?;
+    let engine = Engine::load(&checkpoint, engine_options(args, &checkpoint))?;
+    Ok((checkpoint, engine))
+}
+
+/// The checkpoint that the flags name. What the folder holds beyond what is used is said once.
+fn open_checkpoint(args: &ModelArgs) -> Result<Checkpoint> {
     let checkpoint = Checkpoint::open(&find_model(args.model.as_deref())?)?;
     let dir = checkpoint.dir().display();
     for text in checkpoint.notes() {
@@ -150,6 +157,5 @@ fn open_engine(args: &ModelArgs) -> Result<(Checkpoint, Engine)> {
             checkpoint.unused().join(", ")
         ));
     }
-    let engine = Engine::load(&checkpoint, engine_options(args, &checkpoint))?;
-    Ok((checkpoint, engine))
+    Ok(checkpoint)
 }
