@@ -116,7 +116,10 @@ fn not_found(problem: Problem) -> OpenAiProblem {
 /// Vectors of texts, as OpenAI's clients ask for them.
 #[utoipa::path(
     post, path = "/v1/embeddings", tag = "openai", request_body = EmbeddingsRequest,
-    responses((status = 200, description = "A vector for each text", body = Embeddings))
+    responses(
+        (status = 200, description = "A vector for each text", body = Embeddings),
+        (status = 404, description = "The model is not served", body = Problem, content_type = "application/problem+json")
+    )
 )]
 pub(crate) async fn embeddings(
     State(app): State<Arc<App>>,
@@ -161,7 +164,8 @@ pub(crate) async fn embeddings(
     params(("name" = String, Path, description = "Its name")),
     responses(
         (status = 200, description = "It is served", body = OpenAiModel),
-        (status = 404, description = "It is not", body = Problem)
+        (status = 400, description = "The name is no text", body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "It is not", body = Problem, content_type = "application/problem+json")
     )
 )]
 pub(crate) async fn model(
