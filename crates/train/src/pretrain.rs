@@ -55,6 +55,10 @@ pub struct Outcome {
     pub skipped: u64,
     /// The last evaluation.
     pub dev: Option<DevScores>,
+    /// The share of the time of steps that was not spent on forward and backward passes, clipping and
+    /// the optimiser, since the run began or was resumed: waiting for batches, measuring, writing.
+    /// None where the model runs beside the loop, on another device or in several processes.
+    pub beside_model: Option<f64>,
 }
 
 /// What a run is about to do.

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use albert_model::{AlbertForPreTraining, DropoutKey, NamedParameters, TrainingBackend};
 use burn::module::AutodiffModule;
@@ -49,6 +49,15 @@ pub(crate) struct Run<'p, B: TrainingBackend> {
     saved: Option<(u64, Instant)>,
     dev: Option<DevScores>,
     smooth: Smooth,
+    times: Times,
+}
+
+/// Of all steps since the run began or was resumed.
+#[derive(Default)]
+struct Times {
+    steps: Duration,
+    /// Of that, forward and backward passes, clipping and the optimiser.
+    model: Duration,
 }
 
 /// What comes after a step.
@@ -98,6 +107,7 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
             unread: Vec::new(),
             since: Instant::now(),
             smooth: Smooth::default(),
+            times: Times::default(),
         })
     }
 
@@ -138,7 +148,16 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
             seconds: self.clock().seconds,
             skipped: self.info.skipped,
             dev: self.dev,
+            beside_model: self.beside_model(),
         })
+    }
+
+    /// The share of the steps' time that is not the model's. None on a device whose work goes on
+    /// beside the loop's, and among several processes, which wait for each other.
+    fn beside_model(&self) -> Option<f64> {
+        let Times { steps, model } = &self.times;
+        let known = B::HOST && self.peers.count() == 1 && !steps.is_zero();
+        known.then(|| 1.0 - model.as_secs_f64() / steps.as_secs_f64())
     }
 
     /// What process 0 says comes next: clocks and signals are not the same everywhere.
@@ -216,6 +235,8 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
         stop: &AtomicBool,
         progress: &mut dyn Progress,
     ) -> Result<bool> {
+        let began = Instant::now();
+        let mut model = Duration::ZERO;
         let passes = self.sources.recipe.stage[self.info.stage].accumulation;
         let mut gradients = Gradients::new();
         let mut seen = Seen::default();
@@ -231,7 +252,7 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
             };
             // Stages accumulate different numbers of passes: the step and the pass by themselves.
             let forward_pass = (self.info.step << PASS_BITS) | pass as u64;
-            self.forward_backward(&batch, forward_pass, &mut gradients, &mut seen)?;
+            model += self.forward_backward(&batch, forward_pass, &mut gradients, &mut seen)?;
         }
         if let Some(model) = &self.model {
             gradients.sum_over(self.peers, &model.parameters(), passes, &self.device)?;
@@ -257,35 +278,42 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
                 nanoseconds,
             });
         } else {
+            let begins = Instant::now();
             let (gradients, norm) = gradients.take_clipped(limit)?;
+            model += begins.elapsed();
             // The same numbers in every process, and so the same verdict.
             let verdict = self.judge(self.info.step, &seen, norm);
             let verdict = agree(self.peers, verdict)?;
             if verdict.reason.is_none() {
+                let begins = Instant::now();
                 self.move_weights(gradients, rate)?;
+                model += begins.elapsed();
             }
             let (step, nanoseconds) = self.advance(seen.last);
             let accounted = self.account(step, seen, norm, nanoseconds, verdict, progress);
             agree(self.peers, accounted)?;
         }
         progress.step(&self.report(rate));
+        self.times.model += model;
+        self.times.steps += began.elapsed();
         Ok(true)
     }
 
+    /// How long the passes took, without what is measured of them.
     fn forward_backward(
         &self,
         host: &HostBatch,
         forward_pass: u64,
         gradients: &mut Gradients<B>,
         seen: &mut Seen<B::InnerBackend>,
-    ) -> Result<()> {
+    ) -> Result<Duration> {
         let Some(model) = &self.model else {
-            return Ok(());
+            return Ok(Duration::ZERO);
         };
         let counted = self.info.step.is_multiple_of(ACCURACY_STEPS);
         seen.count(host, counted);
         let Some(share) = Share::new(host, self.peers) else {
-            return Ok(());
+            return Ok(Duration::ZERO);
         };
         let positions = model.config().max_position_embeddings;
         let batch = to_device::<B>(&share.batch, positions, &self.device);
@@ -294,9 +322,11 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
             seed: self.sources.recipe.seed ^ (self.peers.rank() as u64).rotate_right(16),
             step: forward_pass,
         };
+        let began = Instant::now();
         let output = model.forward(&batch, Some(key))?;
         let order_weight = self.sources.recipe.stage[self.info.stage].order_weight;
         gradients.add(model, share.loss(&output, order_weight).backward());
+        let took = began.elapsed();
         let measured = Measured {
             masked_lm_loss: output.masked_lm_loss.inner(),
             order_loss: output.order_loss.inner(),
@@ -307,7 +337,8 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
                 ]
             }),
         };
-        seen.measure(measured, [share.of_masked, share.of_rows], self.late)
+        seen.measure(measured, [share.of_masked, share.of_rows], self.late)?;
+        Ok(took)
     }
 
     fn move_weights(&mut self, mut gradients: Gradients<B>, rate: f64) -> Result<()> {

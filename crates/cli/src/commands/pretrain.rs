@@ -89,6 +89,7 @@ fn carry_out(args: PretrainArgs, processes: &Processes) -> Result<()> {
             "tokens": outcome.tokens,
             "seconds": outcome.seconds,
             "skipped": outcome.skipped,
+            "beside_model": outcome.beside_model,
             "dev": outcome.dev.as_ref().map(scores),
             "output": options.output,
         }));

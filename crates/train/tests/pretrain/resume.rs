@@ -168,6 +168,8 @@ fn two_hundred_steps_and_two_hundred_more_are_four_hundred() {
     .expect("a finished run");
     assert!(outcome.finished && outcome.steps == 400);
     assert!(outcome.skipped > 4, "{} skipped", outcome.skipped);
+    let beside = outcome.beside_model.expect("on the processor");
+    assert!((0.0..1.0).contains(&beside), "{beside}");
 
     let rest = PretrainOptions {
         output: copied.clone(),
