@@ -16,7 +16,6 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::Error;
 use crate::config::Limits;
-use crate::demand::Demand;
 use crate::metrics::Metrics;
 use crate::models::Served;
 use crate::problem::{Problem, Result};
@@ -93,7 +92,6 @@ type Numbers = std::result::Result<Vec<f32>, String>;
 
 struct State {
     queue: Queue<Lane, Job>,
-    demand: Demand,
     closed: bool,
 }
 
@@ -103,7 +101,6 @@ struct Shared {
     batch_tokens: usize,
     batch_time: Duration,
     queue_time: Duration,
-    busy_queue_time: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -132,14 +129,12 @@ impl Batcher {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 queue: Queue::new(limits.queue_tokens),
-                demand: Demand::new(Instant::now()),
                 closed: false,
             }),
             wake: Condvar::new(),
             batch_tokens: limits.batch_tokens,
             batch_time: Duration::from_millis(limits.batch_ms),
             queue_time: Duration::from_millis(limits.queue_ms),
-            busy_queue_time: Duration::from_millis(limits.busy_queue_ms),
             metrics,
         });
         let own = Arc::clone(&shared);
@@ -189,16 +184,14 @@ impl Batcher {
             .map_err(|error| Problem::internal(error.to_string()))
     }
 
-    /// Counts what a request is going to ask for, and refuses it where it will be refused anyway:
-    /// before work is spent on it.
+    /// Refuses a request that would be refused once its texts are in pieces: before work is spent
+    /// on it.
     ///
     /// # Errors
     /// 429 where the queue is full, 503 while the server ends.
     pub(crate) fn expect(&self, model: &Served, expected: Expected) -> Result<()> {
         let Expected { rows, cost } = expected;
-        let mut state = self.shared.lock();
-        state.demand.add(model.seconds(cost), Instant::now());
-        self.check(&state, model, rows, cost).map(drop)
+        self.check(&self.shared.lock(), model, rows, cost).map(drop)
     }
 
     /// Whether a request would be computed in time. If so, what to say if there is no room for it.
@@ -212,14 +205,9 @@ impl Batcher {
             ahead += cost;
             wait += lane.model.seconds(cost);
         }
-        // A burst may wait until it has passed; where too much is asked for, waiting helps nobody.
-        let bound = match state.demand.is_overload(Instant::now()) {
-            true => self.shared.busy_queue_time,
-            false => self.shared.queue_time,
-        };
         // Of one row, a long one must not come before short ones by its patience.
         let others = own.saturating_sub(own.div_ceil(rows.max(1)));
-        let bound = bound.as_secs_f64() + PATIENCE * model.seconds(others);
+        let bound = self.shared.queue_time.as_secs_f64() + PATIENCE * model.seconds(others);
         let detail = format!("{ahead} tokens would be computed before this request");
         let busy = Problem::busy(detail, wait.ceil() as u64);
         match wait > bound {

@@ -81,9 +81,6 @@ pub struct Limits {
     /// Milliseconds that a request may wait before it is computed, by what the model was seen to
     /// do, and four times as long as its rows beyond the first take; with 429 if it were more.
     pub queue_ms: u64,
-    /// The same while more than twice as much is asked for as can be done: what has to be refused
-    /// anyway need not make the rest late.
-    pub busy_queue_ms: u64,
     /// Characters of all texts of a request that are only cut into pieces: the answer is longer by far.
     pub tokenize_characters: usize,
     /// Candidates of a `fill-mask` request: masks times `top`.
@@ -116,8 +113,7 @@ impl Default for Limits {
             connections: 4096,
             requests: 1024,
             queue_tokens: 65_536,
-            queue_ms: 500,
-            busy_queue_ms: 50,
+            queue_ms: 250,
             tokenize_characters: 200_000,
             candidates: 20_000,
             batch_tokens: 4096,

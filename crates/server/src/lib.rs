@@ -35,7 +35,6 @@ mod auth;
 mod batcher;
 mod body;
 mod config;
-mod demand;
 mod error;
 mod listen;
 mod metrics;
