@@ -40,8 +40,12 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
-    /// Of rows of texts of so many bytes, each read as far as `most` pieces.
-    pub(crate) fn of(bytes: impl Iterator<Item = usize>, most: usize) -> Self {
+    /// Of rows of texts of so many bytes, of which a model reads all, or as much as it reads at once.
+    pub(crate) fn of(model: &Served, all: bool, bytes: impl Iterator<Item = usize>) -> Self {
+        let most = match all {
+            true => usize::MAX,
+            false => model.max_length,
+        };
         let none = Self { rows: 0, cost: 0 };
         bytes.fold(none, |all, bytes| Self {
             rows: all.rows + 1,
@@ -55,6 +59,20 @@ impl Expected {
             cost: self.cost + masks * MASK_COST,
             ..self
         }
+    }
+}
+
+/// What is computed before a request.
+#[derive(Default)]
+struct Ahead {
+    cost: usize,
+    seconds: f64,
+}
+
+impl Ahead {
+    fn busy(&self) -> Problem {
+        let detail = format!("{} tokens would be computed before this request", self.cost);
+        Problem::busy(detail, self.seconds.ceil() as u64)
     }
 }
 
@@ -189,30 +207,28 @@ impl Batcher {
     ///
     /// # Errors
     /// 429 where the queue is full, 503 while the server ends.
-    pub(crate) fn expect(&self, model: &Served, expected: Expected) -> Result<()> {
+    pub(crate) fn check_early(&self, model: &Served, expected: Expected) -> Result<()> {
         let Expected { rows, cost } = expected;
         self.check(&self.shared.lock(), model, rows, cost).map(drop)
     }
 
-    /// Whether a request would be computed in time. If so, what to say if there is no room for it.
-    fn check(&self, state: &State, model: &Served, rows: usize, own: usize) -> Result<Problem> {
+    /// What is ahead of a request that would be computed in time.
+    fn check(&self, state: &State, model: &Served, rows: usize, own: usize) -> Result<Ahead> {
         if state.closed {
             return Err(Problem::draining());
         }
         // Each lane's at its own model's pace.
-        let (mut ahead, mut wait) = (0, 0.0);
+        let mut ahead = Ahead::default();
         for (lane, cost) in state.queue.ahead_by_lane(rows) {
-            ahead += cost;
-            wait += lane.model.seconds(cost);
+            ahead.cost += cost;
+            ahead.seconds += lane.model.seconds(cost);
         }
         // Of one row, a long one must not come before short ones by its patience.
         let others = own.saturating_sub(own.div_ceil(rows.max(1)));
         let bound = self.shared.queue_time.as_secs_f64() + PATIENCE * model.seconds(others);
-        let detail = format!("{ahead} tokens would be computed before this request");
-        let busy = Problem::busy(detail, wait.ceil() as u64);
-        match wait > bound {
-            true => Err(busy),
-            false => Ok(busy),
+        match ahead.seconds > bound {
+            true => Err(ahead.busy()),
+            false => Ok(ahead),
         }
     }
 
@@ -232,8 +248,9 @@ impl Batcher {
         let jobs: Vec<(usize, Job)> = rows.into_iter().enumerate().map(job).collect();
         let own: usize = jobs.iter().map(|(cost, _)| cost).sum();
         let mut state = self.shared.lock();
-        let busy = self.check(&state, &lane.model, jobs.len(), own)?;
-        let ticket = state.queue.push(lane, jobs).map_err(|_| busy)?;
+        let ahead = self.check(&state, &lane.model, jobs.len(), own)?;
+        let ticket = state.queue.push(lane, jobs);
+        let ticket = ticket.map_err(|_| ahead.busy())?;
         let cost = state.queue.cost();
         self.shared.metrics.queue_tokens.set(cost as i64);
         drop(state);

@@ -109,6 +109,8 @@ pub(crate) struct Served {
     /// Cost a second that it was last seen to do, as the bits of an f64.
     /// All names of an engine have it in common.
     pace: Arc<AtomicU64>,
+    /// The most pieces that it reads at once.
+    pub(crate) max_length: usize,
 }
 
 impl Served {
@@ -198,8 +200,8 @@ impl Served {
         }
     }
 
-    /// The most pieces that it reads at once.
-    pub(crate) fn max_length(&self) -> usize {
+    /// The most pieces that it reads at once, by its heads and settings.
+    fn find_max_length(&self) -> usize {
         let positions = self.model.engine.config().max_position_embeddings;
         // Vectors are made of as much as there are positions, however short the texts that the
         // model learnt from.
@@ -262,11 +264,13 @@ impl Models {
                 }
             };
             loaded.push((source, model.clone(), Arc::clone(&pace)));
-            let served = Served {
+            let mut served = Served {
                 name: source.name.clone(),
                 model,
                 pace,
+                max_length: 0,
             };
+            served.max_length = served.find_max_length();
             if by_name
                 .insert(source.name.clone(), Arc::new(served))
                 .is_some()
@@ -334,7 +338,7 @@ impl Models {
                 architecture: config.architecture.to_string(),
                 default_for: default_for.map(|(route, _)| route.name()).collect(),
                 parameters: config.parameters().iter().map(|p| p.elements()).sum(),
-                max_length: served.max_length(),
+                max_length: served.max_length,
                 precision: served.model.engine.precision().name(),
                 labels: match served.serves(Route::Classify) || served.serves(Route::Tag) {
                     true => config.id2label.clone(),

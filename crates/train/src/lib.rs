@@ -95,6 +95,7 @@ pub mod schedule;
 pub mod score;
 pub mod shards;
 mod share;
+mod smooth;
 mod sources;
 mod start;
 mod state;

@@ -13,13 +13,14 @@ use crate::error::{Error, Result};
 use crate::evaluate::{DevSet, right, to_device};
 use crate::guard::{Reason, Spike, SpikeFile, Verdict};
 use crate::ledger::{Measured, Seen, Unread, read_all};
-use crate::metrics::{DevScores, Metrics, Row, Sums};
+use crate::metrics::{DevScores, Metrics, Row};
 use crate::optim::{AnyOptimizer, Gradients, OptimizerState};
 use crate::peers::{Peers, agree, same_weights, sum_measures};
 use crate::pretrain::{Outcome, Progress, StepReport};
 use crate::recipe::PASS_BITS;
 use crate::schedule::{Budget, Clock, rate};
 use crate::share::Share;
+use crate::smooth::Smooth;
 use crate::sources::Sources;
 use crate::state::{self, RunInfo};
 
@@ -573,38 +574,6 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
             order_accuracy: smooth.order_right / smooth.pairs.max(1e-9),
             gradient_norm: smooth.gradient_norm / smooth.steps.max(1e-9),
         }
-    }
-}
-
-/// Sums over recent steps, older ones counting less and less. For the eye alone: not saved.
-#[derive(Default)]
-struct Smooth {
-    steps: f64,
-    passes: f64,
-    loss: f64,
-    masked_right: f64,
-    masked: f64,
-    order_right: f64,
-    pairs: f64,
-    gradient_norm: f64,
-    tokens: f64,
-    seconds: f64,
-}
-
-impl Smooth {
-    fn add(&mut self, sums: &Sums, gradient_norm: f64, nanoseconds: u64) {
-        // A step counts half as much after 34 more.
-        let add = |sum: &mut f64, value: f64| *sum = *sum * 0.98 + value;
-        add(&mut self.steps, 1.0);
-        add(&mut self.passes, sums.passes as f64);
-        add(&mut self.loss, sums.masked_lm_loss + sums.order_loss);
-        add(&mut self.masked_right, sums.masked_right as f64);
-        add(&mut self.masked, sums.masked as f64);
-        add(&mut self.order_right, sums.order_right as f64);
-        add(&mut self.pairs, sums.pairs as f64);
-        add(&mut self.gradient_norm, gradient_norm);
-        add(&mut self.tokens, sums.tokens as f64);
-        add(&mut self.seconds, nanoseconds as f64 * 1e-9);
     }
 }
 

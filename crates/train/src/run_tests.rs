@@ -7,6 +7,7 @@ use albert_text::{UnigramOptions, train_unigram};
 use super::*;
 use crate::batches::Prepared;
 use crate::guard::Reason;
+use crate::metrics::Sums;
 use crate::peers::Alone;
 use crate::pretrain::{PretrainOptions, prepare};
 use crate::recipe::Recipe;

@@ -82,20 +82,6 @@ impl App {
         Ok(Arc::clone(self.models().get(name, route)?))
     }
 
-    /// What is going to be asked of a model about texts of so many bytes, of which it reads all, or
-    /// as much as it reads at once.
-    pub(crate) fn expected(
-        model: &Served,
-        all: bool,
-        bytes: impl Iterator<Item = usize>,
-    ) -> Expected {
-        let most = match all {
-            true => usize::MAX,
-            false => model.max_length(),
-        };
-        Expected::of(bytes, most)
-    }
-
     /// Asks about each text, where that may take its time, and answers all together. A text that
     /// its task refuses is named by `field` and its row.
     pub(crate) async fn ask_each<A: Send + 'static>(
@@ -106,7 +92,7 @@ impl App {
         expected: Expected,
         ask: impl Fn(usize, &str) -> albert_tasks::Result<Asked<A>> + Send + 'static,
     ) -> Result<Vec<A>> {
-        self.batcher.expect(model, expected)?;
+        self.batcher.check_early(model, expected)?;
         // Goes with the future, when the caller goes.
         let caller = Arc::new(());
         let here = Arc::downgrade(&caller);
@@ -167,7 +153,7 @@ impl App {
             Ok(asked.map(move |embedding| (embedding, tokens)))
         };
         let all = long != Some(LongText::Cut);
-        let expected = Self::expected(model, all, texts.lengths());
+        let expected = Expected::of(model, all, texts.lengths());
         let vectors = self.ask_each(model, field, texts, expected, ask).await?;
         self.note_truncated(vectors.iter().map(|(embedding, _)| embedding.truncated));
         Ok(vectors)

@@ -13,6 +13,7 @@ use serde_json::json;
 
 use super::refused;
 use crate::App;
+use crate::batcher::Expected;
 use crate::body::Sent;
 use crate::models::{Route, Served};
 use crate::problem::Problem;
@@ -201,7 +202,7 @@ pub(crate) async fn predict(
     let texts = Texts { texts, list: !one };
     let both = texts.texts.iter().zip(&pairs);
     let bytes = both.map(|(text, pair)| text.len() + pair.as_ref().map_or(0, String::len));
-    let expected = App::expected(&model, false, bytes);
+    let expected = Expected::of(&model, false, bytes);
     let ask = move |row: usize, text: &str| {
         let pair = pairs[row].as_deref();
         task.ask(TextInput { text, pair }, long)

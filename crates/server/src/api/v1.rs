@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Truncate, refused};
 use crate::App;
+use crate::batcher::Expected;
 use crate::body::Sent;
 use crate::models::{ModelList, Route};
 use crate::problem::{Problem, Result};
@@ -104,7 +105,7 @@ pub(crate) async fn fill_mask(
     let long = request.truncate.map(LongText::from);
     let ask = move |_, text: &str| task.ask(text, top, long);
     // Of a long text, what is around its masks.
-    let expected = App::expected(&model, false, request.text.lengths()).with_masks(masks);
+    let expected = Expected::of(&model, false, request.text.lengths()).with_masks(masks);
     let results = app.ask_each(&model, "text", request.text, expected, ask);
     let results = results.await?;
     app.note_truncated(results.iter().map(|filled| filled.truncated));
@@ -150,7 +151,7 @@ pub(crate) async fn classify(
     let pair_bytes = |row: usize| pairs.as_ref().map_or(0, |pairs| pairs.texts[row].len());
     let bytes = request.text.lengths().enumerate();
     let bytes = bytes.map(|(row, text)| text + pair_bytes(row));
-    let expected = App::expected(&model, long == Some(LongText::Windows), bytes);
+    let expected = Expected::of(&model, long == Some(LongText::Windows), bytes);
     let ask = move |row: usize, text: &str| {
         let pair = pairs.as_ref().map(|pairs| pairs.texts[row].as_str());
         task.ask(TextInput { text, pair }, long)
@@ -245,7 +246,7 @@ pub(crate) async fn zero_shot(
     let each = said / classes;
     let rows = request.text.lengths();
     let rows = rows.flat_map(|text| std::iter::repeat_n(text + each, classes));
-    let expected = App::expected(&model, false, rows);
+    let expected = Expected::of(&model, false, rows);
     let results = app.ask_each(&model, "text", request.text, expected, ask);
     let results = results.await?;
     app.note_truncated(results.iter().map(|said| said.truncated));
@@ -301,7 +302,7 @@ pub(crate) async fn answer(
     let long = request.truncate.map(LongText::from);
     let bytes = questions.lengths().enumerate();
     let bytes = bytes.map(|(row, asked)| asked + contexts.get(row).unwrap_or(&contexts[0]).len());
-    let expected = App::expected(&model, long != Some(LongText::Cut), bytes);
+    let expected = Expected::of(&model, long != Some(LongText::Cut), bytes);
     let ask = move |row: usize, question: &str| {
         let context = contexts.get(row).unwrap_or(&contexts[0]);
         task.ask(question, context, &options, long)
@@ -347,7 +348,7 @@ pub(crate) async fn tag(
     let long = request.truncate.map(LongText::from);
     let ask = move |_, text: &str| task.ask(text, long);
     let all = long != Some(LongText::Cut);
-    let expected = App::expected(&model, all, request.text.lengths());
+    let expected = Expected::of(&model, all, request.text.lengths());
     let results = app.ask_each(&model, "text", request.text, expected, ask);
     let results = results.await?;
     app.note_truncated(results.iter().map(|tagged| tagged.truncated));
