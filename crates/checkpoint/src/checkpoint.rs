@@ -119,8 +119,14 @@ impl Checkpoint {
         self.survey.weights.bytes_in_files()
     }
 
+    /// Gives back the memory that the weight files take in this process, as
+    /// [`MappedFile::release`](crate::MappedFile::release) does.
+    pub fn release(&self) {
+        self.survey.release();
+    }
+
     /// Looks for numbers that are not finite, which opening does not: it would
-    /// read the whole file.
+    /// read the whole file. Of the memory for that, no more than one tensor's is held at a time.
     ///
     /// # Errors
     /// [`Error::Tensor`] naming the first tensor that has one, and its index.
@@ -130,6 +136,7 @@ impl Checkpoint {
                 let problem = format!("has a number that is not finite, at index {index}");
                 return Err(Error::tensor(self.dir(), view.name, problem));
             }
+            self.release();
         }
         Ok(())
     }

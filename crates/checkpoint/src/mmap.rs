@@ -50,6 +50,20 @@ impl MappedFile {
         self.0.as_deref().unwrap_or_default()
     }
 
+    /// Gives back the memory that the file takes in this process; what is looked at again is read
+    /// again, from the system's cache if it is still there. Does nothing where the system has no
+    /// such call.
+    pub fn release(&self) {
+        #[cfg(unix)]
+        if let Some(map) = &self.0 {
+            // SAFETY: the mapping is read-only and backed by the file, so that a page which comes
+            // back holds what it held.
+            let released = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+            // Refused, the pages stay: nothing but memory is lost.
+            drop(released);
+        }
+    }
+
     /// A part of the file as little-endian numbers, or `None` where it lies outside of the file,
     /// its address or length does not suit, or the machine's byte order is another.
     pub fn u16s(&self, part: Range<usize>) -> Option<&[u16]> {
@@ -88,6 +102,19 @@ pub(crate) fn as_f32(bytes: &[u8]) -> Option<&[f32]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_released_is_read_again() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("numbers");
+        std::fs::write(&path, [7; 100_000]).expect("a written file");
+        let file = MappedFile::open(&path).expect("a mapped file");
+        assert_eq!(file.bytes(), [7; 100_000]);
+        file.release();
+        assert_eq!(file.bytes(), [7; 100_000]);
+        std::fs::write(&path, []).expect("a written file");
+        MappedFile::open(&path).expect("an empty file").release();
+    }
 
     #[test]
     fn numbers_are_seen_where_they_lie_well() {

@@ -222,6 +222,16 @@ impl Survey {
         }
     }
 
+    /// Gives back the memory that the weight files take, here and in the base.
+    pub(crate) fn release(&self) {
+        for file in &self.weights.files {
+            file.map.release();
+        }
+        if let Some(base) = &self.base {
+            base.release();
+        }
+    }
+
     /// The tensor of a parameter.
     pub(crate) fn view(&self, placed: Placed) -> TensorView<'_> {
         let spec = &self.specs[placed.spec];

@@ -77,6 +77,7 @@ pub(crate) fn read_fused<S: AsRef<str>>(
         let part = checkpoint.tensor(&format!("{}.weight", name.as_ref()))?;
         inputs = part.shape.get(1).copied().unwrap_or(0);
         weight.extend_from_slice(&part.to_f32());
+        checkpoint.release();
     }
     Ok((weight, inputs, read_bias(checkpoint, names)?))
 }

@@ -8,7 +8,7 @@ use crate::batch::Batch;
 use crate::dense::{Dense, LayerNorm};
 use crate::error::Result;
 use crate::layer::take;
-use crate::shared::Shared;
+use crate::shared::{Shared, read_words};
 
 /// Word, type and position embeddings of E dimensions, normalised and mapped to H: ALBERT's
 /// factorised embeddings (Lan et al. 2019, section 3.1). The mapping is there also where E = H.
@@ -22,15 +22,21 @@ pub(crate) struct Embeddings {
 }
 
 impl Embeddings {
-    pub(crate) fn load(checkpoint: &Checkpoint, shared: &mut Shared) -> Result<Self> {
+    pub(crate) fn load(checkpoint: &Checkpoint, shared: Option<&mut Shared>) -> Result<Self> {
         let tensor = |name: &str| {
             let name = format!("albert.embeddings.{name}_embeddings.weight");
             checkpoint.tensor(&name)
         };
         let table = |name: &str| -> Result<Vec<f32>> { Ok(tensor(name)?.to_f32().into_owned()) };
+        let words = tensor("word")?;
+        let words = match shared {
+            Some(shared) => shared.words(&words),
+            None => read_words(&words),
+        };
+        checkpoint.release();
         Ok(Embeddings {
             size: checkpoint.config().embedding_size,
-            words: shared.words(&tensor("word")?),
+            words,
             positions: table("position")?,
             types: table("token_type")?,
             norm: LayerNorm::load(checkpoint, "albert.embeddings.LayerNorm")?,

@@ -72,7 +72,7 @@ impl Engine {
     /// If a tensor is missing or has a number that is not finite (every answer would be one), or
     /// the threads cannot be started.
     pub fn load(checkpoint: &Checkpoint, options: EngineOptions) -> Result<Self> {
-        Self::load_with(checkpoint, options, &mut Shared::new())
+        Self::load_from(checkpoint, options, None)
     }
 
     /// The same as one of several: what it has in common with those that were loaded with `shared`
@@ -84,6 +84,14 @@ impl Engine {
         checkpoint: &Checkpoint,
         options: EngineOptions,
         shared: &mut Shared,
+    ) -> Result<Self> {
+        Self::load_from(checkpoint, options, Some(shared))
+    }
+
+    fn load_from(
+        checkpoint: &Checkpoint,
+        options: EngineOptions,
+        shared: Option<&mut Shared>,
     ) -> Result<Self> {
         checkpoint.check_finite()?;
         let pool = ThreadPool::new(options.threads)?;

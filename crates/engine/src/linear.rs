@@ -80,6 +80,7 @@ fn read_int8<S: AsRef<str>>(
         };
         integers.extend(part.0);
         scales.extend(part.1);
+        checkpoint.release();
     }
     Ok(Some((integers, scales)))
 }

@@ -36,18 +36,22 @@ pub(crate) struct Workspace {
 
 impl Model {
     /// Reads the weights, widens f16 and bf16 to f32 and packs them; those of the layers in
-    /// `precision`. What `shared` has of them already is not loaded again.
+    /// `precision`. What `shared` has of them already is not loaded again; the rest it has then.
     pub(crate) fn load(
         checkpoint: &Checkpoint,
         precision: Precision,
-        shared: &mut Shared,
+        mut shared: Option<&mut Shared>,
     ) -> Result<Self> {
         let config = checkpoint.config().clone();
-        let embeddings = Embeddings::load(checkpoint, shared)?;
+        let embeddings = Embeddings::load(checkpoint, shared.as_deref_mut())?;
+        let mut layer = |group, inner| match &mut shared {
+            Some(shared) => shared.layer(checkpoint, group, inner, precision),
+            None => Ok(Arc::new(Layer::load(checkpoint, group, inner, precision)?)),
+        };
         let groups = (0..config.num_hidden_groups)
             .map(|group| {
                 (0..config.inner_group_num)
-                    .map(|inner| shared.layer(checkpoint, group, inner, precision))
+                    .map(|inner| layer(group, inner))
                     .collect()
             })
             .collect::<Result<_>>()?;

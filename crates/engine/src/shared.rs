@@ -27,11 +27,11 @@ impl Shared {
         Self::default()
     }
 
-    /// The numbers of a tensor, `[vocab_size, embedding_size]`.
+    /// The word embeddings, `[vocab_size, embedding_size]`.
     pub(crate) fn words(&mut self, tensor: &TensorView<'_>) -> Arc<Vec<f32>> {
         let mut hash = Xxh3::new();
         add(&mut hash, tensor);
-        let read = || Arc::new(tensor.to_f32().into_owned());
+        let read = || read_words(tensor);
         Arc::clone(self.words.entry(hash.digest128()).or_insert_with(read))
     }
 
@@ -58,6 +58,7 @@ impl Shared {
             if let Some(part) = tensor.name.strip_prefix(&name) {
                 hash.update(part.as_bytes());
                 add(&mut hash, &tensor);
+                checkpoint.release();
             }
         }
         let key = hash.digest128();
@@ -68,6 +69,11 @@ impl Shared {
         self.layers.insert(key, Arc::clone(&layer));
         Ok(layer)
     }
+}
+
+/// The numbers of the word embeddings.
+pub(crate) fn read_words(tensor: &TensorView<'_>) -> Arc<Vec<f32>> {
+    Arc::new(tensor.to_f32().into_owned())
 }
 
 /// A tensor's format, shape and numbers.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 
-use crate::int8::dot::{Dot, PANEL, QUAD, TALLEST};
+use crate::int8::dot::{Dot, PANEL, QUAD, Rows, TALLEST};
 
 /// Sums that are independent of each other: enough for two units of a latency of four, few enough
 /// for AVX2's 16 registers.
@@ -30,13 +30,18 @@ pub fn f32_peak() -> f64 {
 pub fn int8_peak() -> f64 {
     const QUADS: usize = 64;
     let dot = Dot::used();
-    let rows = vec![3_u8; TALLEST * QUADS * QUAD];
+    let bytes = vec![3_u8; TALLEST * QUADS * QUAD];
+    let wide = vec![3_i16; bytes.len()];
     let panel = vec![-5_i8; QUADS * PANEL * QUAD];
     best(|| {
         let mut sums = [[0; PANEL]; TALLEST];
         for _ in 0..16 {
-            let (rows, panel) = (black_box(&rows), black_box(&panel));
-            dot.sums(rows, QUADS * QUAD, TALLEST, panel, &mut sums);
+            let rows = Rows {
+                bytes: black_box(&bytes),
+                wide: black_box(&wide),
+                stride: QUADS * QUAD,
+            };
+            dot.sums(rows, TALLEST, black_box(&panel), &mut sums);
             black_box(&sums);
         }
         16 * 2 * TALLEST * QUADS * QUAD * PANEL

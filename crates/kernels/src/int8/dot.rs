@@ -18,7 +18,7 @@ pub enum Dot {
     /// x86-64 with AVX's `vpdpbusd`: 32 products.
     AvxVnni,
     /// x86-64 with AVX2: both sides widened to 16 bits, since the products of bytes that
-    /// `vpmaddubsw` adds do not fit there.
+    /// `vpmaddubsw` adds do not fit there; the rows once, as they are quantised.
     Avx2,
     /// AArch64 with `sdot`: 16 products.
     Neon,
@@ -78,30 +78,37 @@ impl Dot {
         }
     }
 
+    /// Whether it reads rows widened to 16 bits.
+    pub(crate) fn is_wide(self) -> bool {
+        self == Dot::Avx2
+    }
+
     /// The sums of `height` rows times a panel: `sums[r][c] = sum over k of rows[r][k] *
     /// panel[k / 4][c][k % 4]`.
     ///
-    /// `rows` start `stride` apart, `panel` is `[quads, PANEL, QUAD]`.
+    /// `panel` is `[quads, PANEL, QUAD]`.
     ///
     /// # Panics
     /// If a slice is too short, or this processor lacks what `self` names.
     #[inline]
     pub(crate) fn sums(
         self,
-        rows: &[u8],
-        stride: usize,
+        rows: Rows<'_>,
         height: usize,
         panel: &[i8],
         sums: &mut [[i32; PANEL]; TALLEST],
     ) {
         let quads = panel.len() / (PANEL * QUAD);
         assert!((1..=TALLEST).contains(&height), "rows of a tile");
+        let stride = rows.stride;
+        let len = (height - 1) * stride + quads * QUAD;
+        assert!(rows.bytes.len() >= len, "elements of the rows");
         assert!(
-            rows.len() >= (height - 1) * stride + quads * QUAD,
-            "elements of the rows"
+            !self.is_wide() || rows.wide.len() >= len,
+            "elements of the widened rows"
         );
         let tile = Tile {
-            rows: rows.as_ptr(),
+            rows: rows.bytes.as_ptr(),
             stride,
             panel: panel.as_ptr(),
             quads,
@@ -116,7 +123,15 @@ impl Dot {
                 #[cfg(target_arch = "x86_64")]
                 Dot::AvxVnni => x86::avx_vnni(tile, height, sums),
                 #[cfg(target_arch = "x86_64")]
-                Dot::Avx2 => x86::avx2(tile, height, sums),
+                Dot::Avx2 => {
+                    let wide = Tile {
+                        rows: rows.wide.as_ptr(),
+                        stride,
+                        panel: tile.panel,
+                        quads,
+                    };
+                    x86::avx2(wide, height, sums);
+                }
                 #[cfg(target_arch = "aarch64")]
                 Dot::Neon => neon::dotprod(tile, height, sums),
                 _ => portable(tile, height, sums),
@@ -125,10 +140,19 @@ impl Dot {
     }
 }
 
+/// Rows that start `stride` elements apart.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<'a> {
+    pub(crate) bytes: &'a [u8],
+    /// The same in 16 bits, for [`Dot`]s that are wide.
+    pub(crate) wide: &'a [i16],
+    pub(crate) stride: usize,
+}
+
 /// Rows and a panel, both at least `quads * QUAD` deep.
 #[derive(Clone, Copy)]
-struct Tile {
-    rows: *const u8,
+struct Tile<T> {
+    rows: *const T,
     stride: usize,
     panel: *const i8,
     quads: usize,
@@ -164,7 +188,7 @@ macro_rules! tiles {
 
 /// # Safety
 /// The tile must be valid for `height` rows.
-unsafe fn portable(tile: Tile, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
+unsafe fn portable(tile: Tile<u8>, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
     for (r, sums) in sums[..height].iter_mut().enumerate() {
         *sums = [0; PANEL];
         for k in 0..tile.quads {
@@ -198,7 +222,7 @@ mod x86 {
     /// The tile must be valid for `height` rows, and the processor have AVX-512 VNNI.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub(super) unsafe fn avx512_vnni(
-        given: Tile,
+        given: Tile<u8>,
         height: usize,
         sums: &mut [[i32; PANEL]; TALLEST],
     ) {
@@ -207,7 +231,7 @@ mod x86 {
 
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     #[inline]
-    unsafe fn avx512_tile<const H: usize>(tile: Tile, out: &mut [[i32; PANEL]]) {
+    unsafe fn avx512_tile<const H: usize>(tile: Tile<u8>, out: &mut [[i32; PANEL]]) {
         let mut sums = [[_mm512_setzero_si512(); 2]; H];
         for k in 0..tile.quads {
             // SAFETY: k is below the tile's quads, r below its height.
@@ -238,13 +262,17 @@ mod x86 {
     /// # Safety
     /// The tile must be valid for `height` rows, and the processor have AVX VNNI.
     #[target_feature(enable = "avx2,avxvnni")]
-    pub(super) unsafe fn avx_vnni(given: Tile, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
+    pub(super) unsafe fn avx_vnni(
+        given: Tile<u8>,
+        height: usize,
+        sums: &mut [[i32; PANEL]; TALLEST],
+    ) {
         tiles!(avx_tile, given, height, sums, [6, 4, 2]);
     }
 
     #[target_feature(enable = "avx2,avxvnni")]
     #[inline]
-    unsafe fn avx_tile<const H: usize>(tile: Tile, out: &mut [[i32; PANEL]]) {
+    unsafe fn avx_tile<const H: usize>(tile: Tile<u8>, out: &mut [[i32; PANEL]]) {
         for half in 0..2 {
             let mut sums = [[_mm256_setzero_si256(); 2]; H];
             for k in 0..tile.quads {
@@ -275,30 +303,29 @@ mod x86 {
     /// # Safety
     /// The tile must be valid for `height` rows, and the processor have AVX2.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn avx2(given: Tile, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
-        tiles!(avx2_tile, given, height, sums, [3, 2]);
+    pub(super) unsafe fn avx2(given: Tile<i16>, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
+        tiles!(avx2_tile, given, height, sums, [6, 4, 3, 2]);
     }
 
-    /// Either half of a quad has a sum of its own until the end.
+    /// Either half of a quad has a sum of its own until the end. Six rows by a quarter of the panel
+    /// are as many sums as leave registers for what is multiplied.
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn avx2_tile<const H: usize>(tile: Tile, out: &mut [[i32; PANEL]]) {
-        for half in 0..2 {
+    unsafe fn avx2_tile<const H: usize>(tile: Tile<i16>, out: &mut [[i32; PANEL]]) {
+        for quarter in 0..4 {
             // Four outputs a vector, two numbers each.
-            let mut sums = [[_mm256_setzero_si256(); 4]; H];
+            let mut sums = [[_mm256_setzero_si256(); 2]; H];
             for k in 0..tile.quads {
                 // SAFETY: k is below the tile's quads, r below its height.
                 unsafe {
-                    let panel = tile.panel.add(k * STEP + half * 64);
-                    let mut columns = [_mm256_setzero_si256(); 4];
-                    for (i, columns) in columns.iter_mut().enumerate() {
-                        let bytes = _mm_loadu_si128(panel.add(i * 16).cast());
-                        *columns = _mm256_cvtepi8_epi16(bytes);
-                    }
+                    let panel = tile.panel.add(k * STEP + quarter * 32);
+                    let columns = [
+                        _mm256_cvtepi8_epi16(_mm_loadu_si128(panel.cast())),
+                        _mm256_cvtepi8_epi16(_mm_loadu_si128(panel.add(16).cast())),
+                    ];
                     for (r, sums) in sums.iter_mut().enumerate() {
                         let quad = tile.rows.add(r * tile.stride + k * QUAD);
-                        let quad = _mm_set1_epi32(quad.cast::<i32>().read_unaligned());
-                        let quad = _mm256_cvtepu8_epi16(quad);
+                        let quad = _mm256_set1_epi64x(quad.cast::<i64>().read_unaligned());
                         for (sum, columns) in sums.iter_mut().zip(columns) {
                             *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(quad, columns));
                         }
@@ -306,14 +333,12 @@ mod x86 {
                 }
             }
             for (sums, out) in sums.iter().zip(out.iter_mut()) {
-                let pairs = out[half * 16..].chunks_exact_mut(8);
-                for (sums, out) in sums.chunks_exact(2).zip(pairs) {
-                    // Pairs within 128 bits: outputs 0 1 4 5 2 3 6 7.
-                    let whole = _mm256_hadd_epi32(sums[0], sums[1]);
-                    let whole = _mm256_permute4x64_epi64::<0b11_01_10_00>(whole);
-                    // SAFETY: a chunk holds 8 numbers.
-                    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), whole) };
-                }
+                // Pairs within 128 bits: outputs 0 1 4 5 2 3 6 7.
+                let whole = _mm256_hadd_epi32(sums[0], sums[1]);
+                let whole = _mm256_permute4x64_epi64::<0b11_01_10_00>(whole);
+                let out = &mut out[quarter * 8..][..8];
+                // SAFETY: the slice holds 8 numbers.
+                unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), whole) };
             }
         }
     }
@@ -335,13 +360,17 @@ mod neon {
     /// # Safety
     /// The tile must be valid for `height` rows, and the processor have dot products.
     #[target_feature(enable = "neon,dotprod")]
-    pub(super) unsafe fn dotprod(given: Tile, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
+    pub(super) unsafe fn dotprod(
+        given: Tile<u8>,
+        height: usize,
+        sums: &mut [[i32; PANEL]; TALLEST],
+    ) {
         tiles!(tile, given, height, sums, [2]);
     }
 
     #[target_feature(enable = "neon,dotprod")]
     #[inline]
-    unsafe fn tile<const H: usize>(tile: Tile, out: &mut [[i32; PANEL]]) {
+    unsafe fn tile<const H: usize>(tile: Tile<u8>, out: &mut [[i32; PANEL]]) {
         let mut sums = [[vdupq_n_s32(0); VECTORS]; H];
         let mut of_panel = [vdupq_n_s32(0); VECTORS];
         let ones = vdupq_n_s8(1);
@@ -413,8 +442,14 @@ mod tests {
                 let panel: Vec<i8> = (0..quads * PANEL * QUAD)
                     .map(|_| draw(-127, 127) as i8)
                     .collect();
+                let wide: Vec<i16> = rows.iter().map(|byte| i16::from(*byte)).collect();
                 let mut sums = [[i32::MIN; PANEL]; TALLEST];
-                dot.sums(&rows, stride, height, &panel, &mut sums);
+                let given = Rows {
+                    bytes: &rows,
+                    wide: &wide,
+                    stride,
+                };
+                dot.sums(given, height, &panel, &mut sums);
                 for (r, sums) in sums.iter().enumerate() {
                     for (c, &sum) in sums.iter().enumerate() {
                         if r >= height {

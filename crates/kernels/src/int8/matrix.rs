@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use rten_simd::ops::{BitOps, NumOps, ToFloat};
 use rten_simd::{Isa, SimdOp};
 
-use super::dot::{Dot, PANEL, QUAD, TALLEST};
+use super::dot::{PANEL, QUAD, TALLEST};
 use super::rows::QuantizedRows;
 use crate::activation::{self, Activation};
 use crate::split::{OutPointer, in_blocks};
@@ -118,25 +118,10 @@ impl QuantizedMatrix {
     /// `out = activation(x weightᵀ + bias)`: `bias` `[outputs]`, `out` `[rows, outputs]`.
     ///
     /// # Panics
-    /// If the slices and the rows do not have these shapes.
+    /// If the slices and the rows do not have these shapes, or this processor lacks what the rows are
+    /// made for.
     pub fn multiply(
         &self,
-        x: &QuantizedRows,
-        bias: Option<&[f32]>,
-        activation: Option<Activation>,
-        out: &mut [f32],
-    ) {
-        self.multiply_with(Dot::used(), x, bias, activation, out);
-    }
-
-    /// [`multiply`](Self::multiply) with another inner loop than the best, one of
-    /// [`Dot::every`]'s.
-    ///
-    /// # Panics
-    /// As there, and if this processor lacks it.
-    pub fn multiply_with(
-        &self,
-        dot: Dot,
         x: &QuantizedRows,
         bias: Option<&[f32]>,
         activation: Option<Activation>,
@@ -157,7 +142,6 @@ impl QuantizedMatrix {
         in_blocks(rows, TALLEST, ROWS, panels, |rows, panels| {
             Block {
                 matrix: self,
-                dot,
                 x,
                 bias,
                 activation,
@@ -199,7 +183,6 @@ fn quantize(weight: &[f32]) -> (f32, impl Iterator<Item = i8>) {
 /// A block of rows times a group of panels.
 struct Block<'a> {
     matrix: &'a QuantizedMatrix,
-    dot: Dot,
     x: &'a QuantizedRows,
     bias: Option<&'a [f32]>,
     activation: Option<Activation>,
@@ -233,13 +216,12 @@ impl SimdOp for Block<'_> {
             };
             for first in self.rows.clone().step_by(TALLEST) {
                 let height = TALLEST.min(self.rows.end - first);
-                let rows = self.x.bytes_from(first);
-                self.dot
-                    .sums(rows, self.x.stride(), height, panel, &mut sums);
+                let rows = self.x.rows_from(first);
+                self.x.dot().sums(rows, height, panel, &mut sums);
                 for (row, sums) in (first..first + height).zip(&sums) {
                     let (_, scale, zero) = self.x.row(row);
                     // SAFETY: row and columns are inside the `[rows, outputs]` elements of the
-                    // result, which `multiply_with` checked, and of this block alone.
+                    // result, which `multiply` checked, and of this block alone.
                     let out = unsafe {
                         let first = self.out.0.add(row * outputs + columns.start);
                         std::slice::from_raw_parts_mut(first, columns.len())
@@ -297,6 +279,7 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::Dot;
 
     fn random(rng: &mut ChaCha8Rng, len: usize) -> Vec<f32> {
         (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
@@ -309,10 +292,10 @@ mod tests {
         bias: &[f32],
         activation: Option<Activation>,
     ) -> Vec<f32> {
-        let mut rows = QuantizedRows::default();
+        let mut rows = QuantizedRows::for_dot(dot);
         rows.quantize(x, matrix.inputs());
         let mut out = vec![f32::NAN; rows.count() * matrix.outputs()];
-        matrix.multiply_with(dot, &rows, Some(bias), activation, &mut out);
+        matrix.multiply(&rows, Some(bias), activation, &mut out);
         out
     }
 

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use rten_simd::ops::{BitOps, FloatOps, NarrowSaturate, NumOps};
 use rten_simd::{Isa, SimdOp};
 
+use super::dot::{Dot, Rows};
 use crate::tile::MAX_LANES;
 
 /// Elements that one thread quantises faster than several start to.
@@ -17,18 +18,42 @@ const LINE: usize = 64;
 ///
 /// Each row is quantised by itself, so that its bytes do not depend on those beside it. The memory
 /// is kept for later rows. Values must be finite.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct QuantizedRows {
+    dot: Dot,
     width: usize,
     stride: usize,
     count: usize,
     /// `[count, stride]`; what is behind a row's width has no meaning.
     bytes: Vec<u8>,
+    /// The same in 16 bits, where `dot` reads them so.
+    wide: Vec<i16>,
     scales: Vec<f32>,
     zeros: Vec<i32>,
 }
 
+impl Default for QuantizedRows {
+    fn default() -> Self {
+        Self::for_dot(Dot::used())
+    }
+}
+
 impl QuantizedRows {
+    /// No rows yet; they will be multiplied with another inner loop than the best, one of
+    /// [`Dot::every`]'s.
+    pub fn for_dot(dot: Dot) -> Self {
+        QuantizedRows {
+            dot,
+            width: 0,
+            stride: 0,
+            count: 0,
+            bytes: Vec::new(),
+            wide: Vec::new(),
+            scales: Vec::new(),
+            zeros: Vec::new(),
+        }
+    }
+
     /// Takes the rows of `x`, `[rows, width]`, instead of those it had.
     ///
     /// # Panics
@@ -43,16 +68,34 @@ impl QuantizedRows {
         self.bytes.resize(self.bytes.len().max(len), 0);
         self.scales.resize(self.scales.len().max(self.count), 0.0);
         self.zeros.resize(self.zeros.len().max(self.count), 0);
+        let rows_a_task = ONE_THREAD.div_ceil(width.max(1));
         self.bytes[..len]
             .par_chunks_exact_mut(self.stride)
             .zip(x.par_chunks_exact(width.max(1)))
             .zip(&mut self.scales[..self.count])
             .zip(&mut self.zeros[..self.count])
-            .with_min_len(ONE_THREAD.div_ceil(width.max(1)))
+            .with_min_len(rows_a_task)
             .for_each(|(((bytes, x), scale), zero)| {
                 let bytes = &mut bytes[..width];
                 (*scale, *zero) = Row { x, bytes }.dispatch();
             });
+        if self.dot.is_wide() {
+            self.wide.resize(self.wide.len().max(len), 0);
+            self.wide[..len]
+                .par_chunks_exact_mut(self.stride)
+                .zip(self.bytes[..len].par_chunks_exact(self.stride))
+                .with_min_len(rows_a_task)
+                .for_each(|(wide, bytes)| {
+                    for (wide, byte) in wide.iter_mut().zip(bytes) {
+                        *wide = i16::from(*byte);
+                    }
+                });
+        }
+    }
+
+    /// What they are multiplied with.
+    pub fn dot(&self) -> Dot {
+        self.dot
     }
 
     /// Elements of a row.
@@ -76,14 +119,14 @@ impl QuantizedRows {
         (bytes, self.scales[row], self.zeros[row])
     }
 
-    /// Distance from the start of a row to the start of the next.
-    pub(crate) fn stride(&self) -> usize {
-        self.stride
-    }
-
     /// Everything from the start of a row on.
-    pub(crate) fn bytes_from(&self, row: usize) -> &[u8] {
-        &self.bytes[row * self.stride..]
+    pub(crate) fn rows_from(&self, row: usize) -> Rows<'_> {
+        let start = row * self.stride;
+        Rows {
+            bytes: &self.bytes[start..],
+            wide: self.wide.get(start..).unwrap_or_default(),
+            stride: self.stride,
+        }
     }
 }
 
