@@ -2,7 +2,9 @@
 """Forward passes of one ALBERT in the runtimes that people use for it, timed on request.
 
     inference.py prepare FOLDER             save a random ALBERT and BERT there, and what peers make of them
+    inference.py tokenizer SPIECE FOLDER    save a tokenizer there
     inference.py serve PEER FOLDER THREADS  PEER is one of PEERS below
+    inference.py once PEER FOLDER THREADS TEXT  run one text and end
 
 Needs the packages of requirements.txt. `prepare` writes the base shape (12 layers, hidden 768,
 vocabulary 30,000; BERT's 30,522). `serve` reads lines and answers each with one:
@@ -187,6 +189,22 @@ def mixture(forward, random, file, batch):
     return f"{time.perf_counter() - start:.4f}"
 
 
+def once(forward, folder, text):
+    """The vector of one text, as a program does that has nothing else to do."""
+    import numpy as np
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    ids = np.array([tokenizer.encode(text).ids], dtype=np.int64)
+    print(forward(ids, None)[1][0].tolist())
+
+
+def save_tokenizer(spiece, folder):
+    from transformers import AlbertTokenizerFast
+
+    AlbertTokenizerFast(str(spiece)).save_pretrained(folder)
+
+
 def serve(forward):
     import numpy as np
 
@@ -206,6 +224,10 @@ def main():
     match sys.argv[1:]:
         case ["prepare", folder]:
             prepare(Path(folder))
+        case ["tokenizer", spiece, folder]:
+            save_tokenizer(Path(spiece), Path(folder))
+        case ["once", peer, folder, threads, text]:
+            once(opened(peer, Path(folder), int(threads)), Path(folder), text)
         case ["serve", peer, folder, threads]:
             serve(opened(peer, Path(folder), int(threads)))
         case _:

@@ -221,9 +221,9 @@ impl Kept {
 
 /// The rows of `x`, `[.., width]`, at `indices`.
 fn gather(x: &[f32], width: usize, indices: &[usize]) -> Vec<f32> {
-    indices
-        .iter()
-        .flat_map(|i| &x[i * width..][..width])
-        .copied()
-        .collect()
+    let mut rows = Vec::with_capacity(indices.len() * width);
+    for i in indices {
+        rows.extend_from_slice(&x[i * width..][..width]);
+    }
+    rows
 }

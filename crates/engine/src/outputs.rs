@@ -30,6 +30,19 @@ pub struct EarlyExit {
     pub tolerance: f32,
 }
 
+impl EarlyExit {
+    /// How far apart two numbers may be that agree, unless told.
+    pub const TOLERANCE: f32 = 0.1;
+
+    /// With a patience, and the usual tolerance between numbers.
+    pub fn after(patience: usize) -> Self {
+        EarlyExit {
+            patience,
+            tolerance: Self::TOLERANCE,
+        }
+    }
+}
+
 /// What a forward pass computed, f32, row-major, the rows' tokens end to end.
 ///
 /// An output is `None`, or empty, if it was not asked for or if the architecture does not have it:

@@ -17,6 +17,10 @@ const QUERIES: usize = 36;
 /// Queries whose scores are held at once: three or six tiles.
 const SCORES: usize = 36;
 
+/// Elements, of tokens to pack or of pairs of a query and a key, that one thread goes through faster
+/// than several start to.
+const ONE_THREAD: usize = 1 << 17;
+
 /// Memory for keys and values in the order of the products, kept from call to call.
 #[derive(Default)]
 pub struct AttentionWorkspace {
@@ -56,48 +60,130 @@ pub fn attention(
     }
     assert_eq!(out.len(), tokens * width, "elements of out");
 
-    let packed_len = |row: &Range<usize>| heads * Packed::of(row.len(), head_dim).len();
-    let total: usize = rows.iter().map(packed_len).sum();
+    let shape = Shape { heads, head_dim };
+    let total: usize = rows.iter().map(|row| shape.packed_len(row)).sum();
     if workspace.packed.len() < total {
         workspace.packed.resize(total, 0.0);
     }
+    let packed = &mut workspace.packed[..total];
+    shape.pack_rows(rows, qkv, packed);
+    shape.attend_rows(rows, qkv, packed, out);
+}
 
-    let mut packs = Vec::new();
-    let mut rest = &mut workspace.packed[..total];
-    for row in rows.iter().filter(|row| !row.is_empty()) {
-        let tokens = &qkv[row.start * 3 * width..row.end * 3 * width];
-        for head in 0..heads {
-            let (packed, tail) = rest.split_at_mut(Packed::of(row.len(), head_dim).len());
-            rest = tail;
-            packs.push((tokens, head, packed));
-        }
-    }
-    packs
-        .into_par_iter()
-        .for_each(|(tokens, head, packed)| pack(tokens, head, heads, head_dim, packed));
+/// The heads of a token.
+#[derive(Clone, Copy)]
+struct Shape {
+    heads: usize,
+    head_dim: usize,
+}
 
-    let mut tasks = Vec::new();
-    let mut packed = &workspace.packed[..total];
-    let mut rest = out;
-    for row in rows.iter().filter(|row| !row.is_empty()) {
-        let (of_row, tail) = packed.split_at(packed_len(row));
-        packed = tail;
-        for first in row.clone().step_by(QUERIES) {
-            let count = QUERIES.min(row.end - first);
-            let (out, tail) = rest.split_at_mut(count * width);
-            rest = tail;
-            let queries = &qkv[first * 3 * width..(first + count) * 3 * width];
-            tasks.push(Attend {
-                queries,
-                packed: of_row,
-                keys: row.len(),
-                heads,
-                head_dim,
-                out,
-            });
-        }
+/// Work is halved by cost, again and again, and whoever has nothing to do takes a half: nothing is
+/// written down for it, and a long row weighs more than a short one.
+impl Shape {
+    fn width(self) -> usize {
+        self.heads * self.head_dim
     }
-    tasks.into_par_iter().for_each(Attend::run);
+
+    /// Elements of a row's keys and values when packed.
+    fn packed_len(self, row: &Range<usize>) -> usize {
+        self.heads * Packed::of(row.len(), self.head_dim).len()
+    }
+
+    /// Packs rows, `qkv` and `packed` being their parts.
+    fn pack_rows(self, rows: &[Range<usize>], qkv: &[f32], packed: &mut [f32]) {
+        let Some((at, small)) = halves(rows, self.width(), Range::len) else {
+            return;
+        };
+        if small || rows.len() == 1 {
+            let (mut qkv, mut packed) = (qkv, packed);
+            for row in rows.iter().filter(|row| !row.is_empty()) {
+                let (tokens, rest) = qkv.split_at(row.len() * 3 * self.width());
+                let (of_row, tail) = packed.split_at_mut(self.packed_len(row));
+                (qkv, packed) = (rest, tail);
+                let heads = of_row.len() / self.heads;
+                let pack = |(head, packed): (usize, &mut [f32])| {
+                    pack(tokens, head, self.heads, self.head_dim, packed);
+                };
+                match small {
+                    true => of_row.chunks_exact_mut(heads).enumerate().for_each(pack),
+                    false => of_row
+                        .par_chunks_exact_mut(heads)
+                        .enumerate()
+                        .for_each(pack),
+                }
+            }
+            return;
+        }
+        let (first, second) = rows.split_at(at);
+        let tokens = second[0].start - first[0].start;
+        let (qkv, behind) = qkv.split_at(tokens * 3 * self.width());
+        let elements = first.iter().map(|row| self.packed_len(row)).sum();
+        let (packed, tail) = packed.split_at_mut(elements);
+        rayon::join(
+            || self.pack_rows(first, qkv, packed),
+            || self.pack_rows(second, behind, tail),
+        );
+    }
+
+    /// Attention of rows, `qkv`, `packed` and `out` being their parts.
+    fn attend_rows(self, rows: &[Range<usize>], qkv: &[f32], packed: &[f32], out: &mut [f32]) {
+        let pairs = |row: &Range<usize>| row.len() * row.len();
+        let Some((at, small)) = halves(rows, self.width(), pairs) else {
+            return;
+        };
+        if small || rows.len() == 1 {
+            let (mut qkv, mut packed, mut out) = (qkv, packed, out);
+            for row in rows.iter().filter(|row| !row.is_empty()) {
+                let (queries, rest) = qkv.split_at(row.len() * 3 * self.width());
+                let (of_row, behind) = packed.split_at(self.packed_len(row));
+                let (result, tail) = out.split_at_mut(row.len() * self.width());
+                (qkv, packed, out) = (rest, behind, tail);
+                let attend = Attend {
+                    queries,
+                    packed: of_row,
+                    keys: row.len(),
+                    shape: self,
+                    out: result,
+                };
+                match small {
+                    true => attend.run(),
+                    false => attend.run_shared(),
+                }
+            }
+            return;
+        }
+        let (first, second) = rows.split_at(at);
+        let tokens = second[0].start - first[0].start;
+        let (qkv, behind) = qkv.split_at(tokens * 3 * self.width());
+        let elements = first.iter().map(|row| self.packed_len(row)).sum();
+        let (packed, others) = packed.split_at(elements);
+        let (out, tail) = out.split_at_mut(tokens * self.width());
+        rayon::join(
+            || self.attend_rows(first, qkv, packed, out),
+            || self.attend_rows(second, behind, others, tail),
+        );
+    }
+}
+
+/// Where rows are to be split for halves of about the same cost, and whether they are too few to be
+/// worth it; `None` where there are none.
+fn halves(
+    rows: &[Range<usize>],
+    width: usize,
+    cost: impl Fn(&Range<usize>) -> usize,
+) -> Option<(usize, bool)> {
+    let whole: usize = rows.iter().map(&cost).sum();
+    let (mut at, mut before) = (0, 0);
+    for row in rows {
+        // The row goes to the half that it has more of.
+        if at > 0 && 2 * before + cost(row) > whole {
+            break;
+        }
+        before += cost(row);
+        at += 1;
+    }
+    let small = whole * width <= ONE_THREAD;
+    (!rows.is_empty()).then(|| (at.min(rows.len().max(2) - 1), small))
 }
 
 /// How one head's keys and values of one row are packed, in panels of two vectors' width.
@@ -168,15 +254,14 @@ fn pack(tokens: &[f32], head: usize, heads: usize, head_dim: usize, packed: &mut
     }
 }
 
-/// A few queries of one row through all heads.
+/// Queries of one row through all heads.
 struct Attend<'a> {
     /// `[queries, 3 * heads * head_dim]`
     queries: &'a [f32],
     /// The row's heads, packed.
     packed: &'a [f32],
     keys: usize,
-    heads: usize,
-    head_dim: usize,
+    shape: Shape,
     /// `[queries, heads * head_dim]`
     out: &'a mut [f32],
 }
@@ -187,6 +272,24 @@ thread_local! {
 }
 
 impl Attend<'_> {
+    /// Runs over the current pool, so many queries a thread at a time.
+    fn run_shared(self) {
+        let width = self.shape.width();
+        let count = self.out.len() / width;
+        if count <= QUERIES {
+            return self.run();
+        }
+        let first = (count / 2).next_multiple_of(QUERIES);
+        let (queries, others) = self.queries.split_at(first * 3 * width);
+        let (out, tail) = self.out.split_at_mut(first * width);
+        let [first, second] = [(queries, out), (others, tail)].map(|(queries, out)| Attend {
+            queries,
+            out,
+            ..self
+        });
+        rayon::join(|| first.run_shared(), || second.run_shared());
+    }
+
     fn run(self) {
         // The buffer is fetched out here: within `eval` the closure would not be compiled for the
         // instruction set that runs it.
@@ -222,8 +325,7 @@ fn attend<I: Isa>(isa: I, task: Attend<'_>, scores: &mut [f32]) {
         queries,
         packed,
         keys,
-        heads,
-        head_dim,
+        shape: Shape { heads, head_dim },
         out,
     } = task;
     let width = heads * head_dim;

@@ -6,17 +6,19 @@ use std::time::{Duration, Instant};
 use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 
-use crate::int8::dot::{Dot, PANEL, QUAD, Rows, TALLEST};
+use crate::int8::QuantizedRows;
+use crate::int8::dot::{Dot, PANEL, QUAD, TALLEST};
 
 /// Sums that are independent of each other: enough for two units of a latency of four, few enough
 /// for AVX2's 16 registers.
 const SUMS: usize = 12;
 
-/// How long a thread computes for a measurement.
-const SPAN: Duration = Duration::from_millis(40);
+/// How long a thread computes for a measurement: short, so that one of many falls between what else
+/// the machine has to do.
+const SPAN: Duration = Duration::from_millis(10);
 
 /// Operations a second of f32 multiply-adds, two each, on all threads of the current pool at once,
-/// with everything in registers: the best of five measurements.
+/// with everything in registers: the best of twenty measurements.
 pub fn f32_peak() -> f64 {
     best(|| {
         const ROUNDS: usize = 4096;
@@ -26,21 +28,17 @@ pub fn f32_peak() -> f64 {
 }
 
 /// Operations a second of 8-bit multiply-adds, two each, on all threads of the current pool at
-/// once: the inner loop on rows and a panel in the first cache, the best of five measurements.
+/// once: the inner loop on rows and a panel in the first cache, the best of twenty measurements.
 pub fn int8_peak() -> f64 {
     const QUADS: usize = 64;
     let dot = Dot::used();
-    let bytes = vec![3_u8; TALLEST * QUADS * QUAD];
-    let wide = vec![3_i16; bytes.len()];
+    let mut rows = QuantizedRows::for_dot(dot);
+    rows.quantize(&[1.0; TALLEST * QUADS * QUAD], QUADS * QUAD);
     let panel = vec![-5_i8; QUADS * PANEL * QUAD];
     best(|| {
         let mut sums = [[0; PANEL]; TALLEST];
         for _ in 0..16 {
-            let rows = Rows {
-                bytes: black_box(&bytes),
-                wide: black_box(&wide),
-                stride: QUADS * QUAD,
-            };
+            let rows = black_box(&rows).rows_from(0);
             dot.sums(rows, TALLEST, black_box(&panel), &mut sums);
             black_box(&sums);
         }
@@ -61,7 +59,7 @@ fn best(work: impl Fn() -> usize + Sync) -> f64 {
         });
         each.into_iter().sum::<f64>()
     };
-    (0..5).map(|_| measure()).fold(0.0, f64::max)
+    (0..20).map(|_| measure()).fold(0.0, f64::max)
 }
 
 /// Multiply-adds on vectors; returns a vector's lanes.

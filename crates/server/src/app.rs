@@ -126,7 +126,7 @@ impl App {
             .route("/v1/similarity", post(v1::similarity))
             .route("/v1/tokenize", post(v1::tokenize))
             .route("/v1/embeddings", post(openai::embeddings))
-            .route("/", post(tei::embed))
+            .route("/", post(tei::root))
             .route("/embed", post(tei::embed))
             .route("/predict", post(tei::predict))
             .route("/rerank", post(tei::rerank))
@@ -161,7 +161,7 @@ impl App {
 
 /// The models, each of which has answered once, unless told otherwise.
 fn load(options: &ServeOptions) -> std::result::Result<Models, Error> {
-    let models = Models::load(&options.models, options.threads)?;
+    let models = Models::load(&options.models, options.threads, options.early_exit)?;
     if options.warm_up {
         for model in models.all() {
             model.warm_up().map_err(|error| Error::Model {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
+use albert_tasks::engine::EarlyExit;
 use serde::Deserialize;
 
 use crate::auth::Keys;
@@ -17,6 +18,9 @@ pub struct ServeOptions {
     pub models: Vec<ModelSource>,
     /// Threads of a forward pass; without it, what the process may use.
     pub threads: Option<usize>,
+    /// When rows leave the classifiers that have early exits; without it, they go through all
+    /// layers.
+    pub early_exit: Option<EarlyExit>,
     /// Bounds on requests.
     pub limits: Limits,
     /// Who may ask; everyone where there are none.
@@ -38,6 +42,7 @@ impl Default for ServeOptions {
             address: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080),
             models: Vec::new(),
             threads: None,
+            early_exit: None,
             limits: Limits::default(),
             keys: Keys::default(),
             cors_origins: Vec::new(),

@@ -18,6 +18,12 @@ pub enum Error {
     /// Two models of one name.
     #[error("two models are called {0}")]
     TwoModels(String),
+    /// Rows are to leave early, and no model lets them.
+    #[error(
+        "no model that is served has early exits, which a patience needs; `albert finetune classify \
+         --early-exit` makes one that has"
+    )]
+    NoExits,
     /// The address is in use, or not this machine's.
     #[error("cannot listen on {address}: {error}")]
     Bind {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use albert_tasks::engine::Precision;
+use albert_tasks::engine::{EarlyExit, Precision};
 use albert_tasks::{
     ANSWER_LENGTH, Answerer, Classifier, Embedder, FillMask, LongText, Model, Opener, Tagger,
     ZeroShot,
@@ -239,11 +239,15 @@ impl Models {
     /// Loads models; one folder in one precision is loaded once, whatever names it has, and so is
     /// what folders have in common.
     ///
+    /// With `early_exit`, rows leave the classifiers that have exits early.
+    ///
     /// # Errors
-    /// [`Error::Model`] with the name of the model that cannot be loaded, [`Error::TwoModels`].
+    /// [`Error::Model`] with the name of the model that cannot be loaded, [`Error::TwoModels`],
+    /// [`Error::NoExits`].
     pub(crate) fn load(
         sources: &[ModelSource],
         threads: Option<usize>,
+        early_exit: Option<EarlyExit>,
     ) -> std::result::Result<Self, Error> {
         let mut loaded: Vec<(&ModelSource, Model, Arc<AtomicU64>)> = Vec::new();
         let mut by_name = BTreeMap::new();
@@ -256,10 +260,13 @@ impl Models {
                 Some((_, model, pace)) => (model.clone(), Arc::clone(pace)),
                 None => {
                     let model = opener.open(&source.dir, source.precision, threads);
-                    let model = model.map_err(|error| Error::Model {
+                    let mut model = model.map_err(|error| Error::Model {
                         name: source.name.clone(),
                         error,
                     })?;
+                    if model.engine.config().exits() > 0 {
+                        model.settings.early_exit = early_exit;
+                    }
                     (model, Arc::default())
                 }
             };
@@ -277,6 +284,10 @@ impl Models {
             {
                 return Err(Error::TwoModels(source.name.clone()));
             }
+        }
+        let exits = |(_, model, _): &(_, Model, _)| model.settings.early_exit.is_some();
+        if early_exit.is_some() && !loaded.iter().any(exits) {
+            return Err(Error::NoExits);
         }
         let default = |route: Route| {
             let fits = |model: &&Arc<Served>| model.serves(route);
@@ -340,6 +351,7 @@ impl Models {
                 parameters: config.parameters().iter().map(|p| p.elements()).sum(),
                 max_length: served.max_length,
                 precision: served.model.engine.precision().name(),
+                patience: served.model.settings.early_exit.map(|exit| exit.patience),
                 labels: match served.serves(Route::Classify) || served.serves(Route::Tag) {
                     true => config.id2label.clone(),
                     false => Vec::new(),
@@ -430,6 +442,10 @@ pub(crate) struct ModelInfo {
     max_length: usize,
     /// The arithmetic of its layers.
     precision: &'static str,
+    /// How many of its classifiers in a row must agree with the one before them for a text to need
+    /// no further layer; without it, all layers read every text.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    patience: Option<usize>,
     /// The classes of its head, if it has such a head.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     labels: Vec<String>,

@@ -42,6 +42,10 @@ pub struct ServeArgs {
     /// Arithmetic of the layers; without it, as the weights are stored
     #[arg(long, value_enum)]
     pub precision: Option<Precision>,
+    /// Let a text leave a classifier with early exits once so many layers in a row agreed with the one
+    /// before them; without it, all layers read every text
+    #[arg(long, value_name = "N")]
+    pub patience: Option<usize>,
     /// Threads that compute; without it, all that the process may use
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,

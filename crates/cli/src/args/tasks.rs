@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use albert_engine::EarlyExit;
 use clap::Args;
 
 use super::ModelArgs;
@@ -61,7 +62,7 @@ pub struct ExitArgs {
     #[arg(long, value_name = "N")]
     pub patience: Option<usize>,
     /// Numbers that differ by no more agree, where the model gives numbers
-    #[arg(long, value_name = "D", default_value_t = 0.1, value_parser = tolerance, requires = "patience")]
+    #[arg(long, value_name = "D", default_value_t = EarlyExit::TOLERANCE, value_parser = tolerance, requires = "patience")]
     pub tolerance: f32,
 }
 

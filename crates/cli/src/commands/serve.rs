@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use albert_checkpoint::{find_model, shipped_models};
+use albert_engine::EarlyExit;
 use albert_server::{Keys, Limits, ModelSource, ServeOptions, TlsFiles, serve};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
@@ -28,6 +29,7 @@ struct File {
     tls: Option<TlsFiles>,
     precision: Option<Precision>,
     threads: Option<u16>,
+    patience: Option<usize>,
     warm_up: Option<bool>,
     log: Option<LogStyle>,
     otlp_endpoint: Option<String>,
@@ -101,6 +103,7 @@ fn options(args: ServeArgs, file: File) -> Result<ServeOptions> {
     // An empty variable is as good as none.
     options.traces = collector.filter(|endpoint| !endpoint.is_empty());
     options.threads = args.threads.or(file.threads).map(usize::from);
+    options.early_exit = args.patience.or(file.patience).map(EarlyExit::after);
     options.warm_up = !args.no_warm_up && file.warm_up.unwrap_or(true);
     Ok(options)
 }

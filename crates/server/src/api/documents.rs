@@ -30,6 +30,7 @@ use crate::problem::Problem;
         v1::models,
         openai::embeddings,
         openai::model,
+        tei::root,
         tei::embed,
         tei::predict,
         tei::rerank,

@@ -78,6 +78,17 @@ fn long(truncate: Option<bool>) -> Option<LongText> {
 
 /// A vector for each text.
 #[utoipa::path(
+    post, path = "/", tag = "text-embeddings-inference", request_body = EmbedRequest,
+    responses((status = 200, description = "As `/embed`", body = Vec<Vec<f32>>))
+)]
+pub(crate) async fn root(
+    state: State<Arc<App>>,
+    sent: Result<Sent<EmbedRequest>, Problem>,
+) -> Answer<Vec<Vec<f32>>> {
+    embed(state, sent).await
+}
+
+#[utoipa::path(
     post, path = "/embed", tag = "text-embeddings-inference", request_body = EmbedRequest,
     responses((status = 200, description = "A vector for each text", body = Vec<Vec<f32>>))
 )]

@@ -139,8 +139,10 @@ fn answers_have_the_bits_of_the_tasks() {
     let body = json!({"text": TEXTS[0], "text_pair": TEXTS[1]});
     let pairs = results("/v1/similarity", body);
     assert_eq!(pairs, json!([{"similarity": printed(&alike)}]));
-    let embedded = server.post("/embed", &json!({"inputs": TEXTS})).ok();
-    assert_eq!(embedded, printed(&vectors));
+    for route in ["/embed", "/"] {
+        let embedded = server.post(route, &json!({"inputs": TEXTS})).ok();
+        assert_eq!(embedded, printed(&vectors), "{route}");
+    }
     let openai = server.post("/v1/embeddings", &json!({"input": TEXTS})).ok();
     for (row, vector) in vectors.iter().enumerate() {
         assert_eq!(openai["data"][row]["embedding"], printed(vector));
