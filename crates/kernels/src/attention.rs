@@ -17,8 +17,7 @@ const QUERIES: usize = 36;
 /// Queries whose scores are held at once: three or six tiles.
 const SCORES: usize = 36;
 
-/// Elements, of tokens to pack or of pairs of a query and a key, that one thread goes through faster
-/// than several start to.
+/// Elements of pairs of a query and a key that one thread goes through faster than several start to.
 const ONE_THREAD: usize = 1 << 17;
 
 /// Memory for keys and values in the order of the products, kept from call to call.
@@ -66,7 +65,6 @@ pub fn attention(
         workspace.packed.resize(total, 0.0);
     }
     let packed = &mut workspace.packed[..total];
-    shape.pack_rows(rows, qkv, packed);
     shape.attend_rows(rows, qkv, packed, out);
 }
 
@@ -77,8 +75,6 @@ struct Shape {
     head_dim: usize,
 }
 
-/// Work is halved by cost, again and again, and whoever has nothing to do takes a half: nothing is
-/// written down for it, and a long row weighs more than a short one.
 impl Shape {
     fn width(self) -> usize {
         self.heads * self.head_dim
@@ -89,101 +85,76 @@ impl Shape {
         self.heads * Packed::of(row.len(), self.head_dim).len()
     }
 
-    /// Packs rows, `qkv` and `packed` being their parts.
-    fn pack_rows(self, rows: &[Range<usize>], qkv: &[f32], packed: &mut [f32]) {
-        let Some((at, small)) = halves(rows, self.width(), Range::len) else {
-            return;
-        };
-        if small || rows.len() == 1 {
-            let (mut qkv, mut packed) = (qkv, packed);
-            for row in rows.iter().filter(|row| !row.is_empty()) {
-                let (tokens, rest) = qkv.split_at(row.len() * 3 * self.width());
-                let (of_row, tail) = packed.split_at_mut(self.packed_len(row));
-                (qkv, packed) = (rest, tail);
-                let heads = of_row.len() / self.heads;
-                let pack = |(head, packed): (usize, &mut [f32])| {
-                    pack(tokens, head, self.heads, self.head_dim, packed);
-                };
-                match small {
-                    true => of_row.chunks_exact_mut(heads).enumerate().for_each(pack),
-                    false => of_row
-                        .par_chunks_exact_mut(heads)
-                        .enumerate()
-                        .for_each(pack),
-                }
-            }
-            return;
-        }
-        let (first, second) = rows.split_at(at);
-        let tokens = second[0].start - first[0].start;
-        let (qkv, behind) = qkv.split_at(tokens * 3 * self.width());
-        let elements = first.iter().map(|row| self.packed_len(row)).sum();
-        let (packed, tail) = packed.split_at_mut(elements);
-        rayon::join(
-            || self.pack_rows(first, qkv, packed),
-            || self.pack_rows(second, behind, tail),
-        );
-    }
-
     /// Attention of rows, `qkv`, `packed` and `out` being their parts.
-    fn attend_rows(self, rows: &[Range<usize>], qkv: &[f32], packed: &[f32], out: &mut [f32]) {
-        let pairs = |row: &Range<usize>| row.len() * row.len();
-        let Some((at, small)) = halves(rows, self.width(), pairs) else {
-            return;
-        };
+    ///
+    /// The rows are halved by cost, again and again, and whoever has nothing to do takes a half:
+    /// nothing is written down for it, and a long row weighs more than a short one.
+    fn attend_rows(self, rows: &[Range<usize>], qkv: &[f32], packed: &mut [f32], out: &mut [f32]) {
+        let pairs: usize = rows.iter().map(pairs).sum();
+        let small = pairs * self.width() <= ONE_THREAD;
         if small || rows.len() == 1 {
             let (mut qkv, mut packed, mut out) = (qkv, packed, out);
             for row in rows.iter().filter(|row| !row.is_empty()) {
-                let (queries, rest) = qkv.split_at(row.len() * 3 * self.width());
-                let (of_row, behind) = packed.split_at(self.packed_len(row));
+                let (tokens, rest) = qkv.split_at(row.len() * 3 * self.width());
+                let (of_row, behind) = packed.split_at_mut(self.packed_len(row));
                 let (result, tail) = out.split_at_mut(row.len() * self.width());
                 (qkv, packed, out) = (rest, behind, tail);
-                let attend = Attend {
-                    queries,
-                    packed: of_row,
-                    keys: row.len(),
-                    shape: self,
-                    out: result,
-                };
-                match small {
-                    true => attend.run(),
-                    false => attend.run_shared(),
-                }
+                self.attend_row(tokens, of_row, result, small);
             }
             return;
         }
-        let (first, second) = rows.split_at(at);
+        let (first, second) = rows.split_at(half(rows, pairs));
         let tokens = second[0].start - first[0].start;
         let (qkv, behind) = qkv.split_at(tokens * 3 * self.width());
         let elements = first.iter().map(|row| self.packed_len(row)).sum();
-        let (packed, others) = packed.split_at(elements);
+        let (packed, others) = packed.split_at_mut(elements);
         let (out, tail) = out.split_at_mut(tokens * self.width());
         rayon::join(
             || self.attend_rows(first, qkv, packed, out),
             || self.attend_rows(second, behind, others, tail),
         );
     }
+
+    /// Attention of one row, on this thread alone or over the current pool.
+    fn attend_row(self, tokens: &[f32], packed: &mut [f32], out: &mut [f32], alone: bool) {
+        let pack = |(head, packed): (usize, &mut [f32])| {
+            pack(tokens, head, self.heads, self.head_dim, packed);
+        };
+        let of_head = packed.len() / self.heads;
+        if alone {
+            packed.chunks_exact_mut(of_head).enumerate().for_each(pack);
+        } else {
+            let heads = packed.par_chunks_exact_mut(of_head).enumerate();
+            heads.for_each(pack);
+        }
+        let attend = Attend {
+            queries: tokens,
+            packed,
+            keys: out.len() / self.width(),
+            shape: self,
+            out,
+        };
+        match alone {
+            true => attend.run(),
+            false => attend.run_shared(),
+        }
+    }
 }
 
-/// Where rows are to be split for halves of about the same cost, and whether they are too few to be
-/// worth it; `None` where there are none.
-fn halves(
-    rows: &[Range<usize>],
-    width: usize,
-    cost: impl Fn(&Range<usize>) -> usize,
-) -> Option<(usize, bool)> {
-    let whole: usize = rows.iter().map(&cost).sum();
-    let (mut at, mut before) = (0, 0);
-    for row in rows {
-        // The row goes to the half that it has more of.
-        if at > 0 && 2 * before + cost(row) > whole {
-            break;
-        }
-        before += cost(row);
-        at += 1;
+/// What a row costs.
+fn pairs(row: &Range<usize>) -> usize {
+    row.len() * row.len()
+}
+
+/// How many of several rows are about half of what all `pairs` cost; at least one, and not all.
+fn half(rows: &[Range<usize>], whole: usize) -> usize {
+    let (mut count, mut before) = (1, pairs(&rows[0]));
+    // A row goes to the half that it has more of.
+    while count + 1 < rows.len() && 2 * before + pairs(&rows[count]) <= whole {
+        before += pairs(&rows[count]);
+        count += 1;
     }
-    let small = whole * width <= ONE_THREAD;
-    (!rows.is_empty()).then(|| (at.min(rows.len().max(2) - 1), small))
+    count
 }
 
 /// How one head's keys and values of one row are packed, in panels of two vectors' width.
@@ -272,7 +243,7 @@ thread_local! {
 }
 
 impl Attend<'_> {
-    /// Runs over the current pool, so many queries a thread at a time.
+    /// Halves the queries again and again, over the current pool.
     fn run_shared(self) {
         let width = self.shape.width();
         let count = self.out.len() / width;
@@ -430,5 +401,33 @@ fn divide<I: Isa>(isa: I, x: &mut [f32], by: f32) {
     }
     for value in vectors.into_remainder() {
         *value /= by;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_cost_about_the_same() {
+        let rows = |lengths: &[usize]| -> Vec<Range<usize>> {
+            let ends = lengths.iter().scan(0, |end, length| {
+                *end += length;
+                Some(*end - length..*end)
+            });
+            ends.collect()
+        };
+        for (lengths, expected) in [
+            (&[5, 5][..], 1),
+            (&[5, 5, 5, 5], 2),
+            (&[1, 1, 1, 1, 9], 4),
+            (&[9, 1, 1, 1, 1], 1),
+            (&[3, 4, 5, 0], 2),
+            (&[0, 0, 0], 2),
+        ] {
+            let rows = rows(lengths);
+            let whole = rows.iter().map(pairs).sum();
+            assert_eq!(half(&rows, whole), expected, "{lengths:?}");
+        }
     }
 }

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
-use tokenizers::{Encoding as Tokens, Model, Token};
+use tokenizers::{
+    Encoding as Tokens, Model, NormalizedString, Normalizer, PostProcessorWrapper, Token,
+};
 
 use crate::encoding::{AddedPiece, Encoding, Frame, Layout};
-use crate::layout_file::{self, SPECIALS};
+use crate::layout_file::{self, RulesFile, SPECIALS};
 use crate::memo::{Known, Memo};
 use crate::precompiled;
 use crate::vocabulary::Vocabulary;
@@ -27,6 +29,9 @@ pub(crate) struct JsonTokenizer {
     /// The same without special pieces, for text in which they are plain characters; built when
     /// first needed.
     plain: OnceLock<std::result::Result<tokenizers::Tokenizer, String>>,
+    /// What special pieces start with: in text that has none of these before and after it is
+    /// normalised, both tokenizers find the same. `None` where they may differ otherwise.
+    starts: Option<Vec<char>>,
     /// Words met before, where the file's rules look at each word by itself: many times faster.
     memo: Option<Memo>,
     /// Parts of words that `word_ids` met before: many words differ in case or in a mark at the
@@ -44,7 +49,7 @@ impl JsonTokenizer {
             .with_truncation(None)
             .map_err(|error| refuse(format!("truncation settings: {error}")))?;
         tokenizer.with_padding(None);
-        let file: Value = serde_json::from_slice(&bytes)
+        let file: RulesFile = serde_json::from_slice(&bytes)
             .map_err(|error| refuse(format!("not a tokenizer.json: {error}")))?;
         precompiled::check_file(&file).map_err(refuse)?;
 
@@ -70,6 +75,7 @@ impl JsonTokenizer {
         let vocabulary = Vocabulary::new(pieces, &reserved, path)?;
         let layout =
             guarded(|| read_layout(&tokenizer)).map_err(|reason| refuse(reason.to_string()))?;
+        let starts = special_starts(&tokenizer);
         let memo = layout_file::has_independent_words(&file).then(Memo::default);
         Ok((
             Self {
@@ -77,6 +83,7 @@ impl JsonTokenizer {
                 path: path.to_path_buf(),
                 tokenizer,
                 plain: OnceLock::new(),
+                starts,
                 memo,
                 parts: Memo::default(),
             },
@@ -99,12 +106,7 @@ impl JsonTokenizer {
         parse_specials: bool,
         vocabulary: &Arc<Vocabulary>,
     ) -> Result<Encoding> {
-        let tokenizer = if parse_specials {
-            &self.tokenizer
-        } else {
-            self.plain()?
-        };
-        let find = |text: &str| self.find(tokenizer, text, parse_specials, vocabulary);
+        let find = |text: &str| self.find(text, parse_specials, vocabulary);
         let mut encoding = Encoding::new(vocabulary);
         let mut push = |piece: &Known, start: usize| {
             let span = (start + piece.span.0 as usize, start + piece.span.1 as usize);
@@ -178,10 +180,26 @@ impl JsonTokenizer {
         }
     }
 
+    /// Whether special pieces change nothing about a text, which saves building the tokenizer
+    /// without them: a good part of what a short run takes.
+    fn lacks_specials(&self, text: &str) -> bool {
+        let Some(starts) = &self.starts else {
+            return false;
+        };
+        if text.contains(&starts[..]) {
+            return false;
+        }
+        let Some(normalizer) = self.tokenizer.get_normalizer() else {
+            return true;
+        };
+        let mut normalized = NormalizedString::from(text);
+        guarded(|| normalizer.normalize(&mut normalized)).is_ok()
+            && !normalized.get().contains(&starts[..])
+    }
+
     /// The pieces of a text, by the `tokenizers` crate.
     fn find(
         &self,
-        tokenizer: &tokenizers::Tokenizer,
         text: &str,
         parse_specials: bool,
         vocabulary: &Vocabulary,
@@ -189,6 +207,11 @@ impl JsonTokenizer {
         if text.len() >= u32::MAX as usize {
             return Err(Error::Encode("it is longer than 4 GiB".to_owned()));
         }
+        let plain_is_there = self.plain.get().is_some();
+        let tokenizer = match parse_specials || !plain_is_there && self.lacks_specials(text) {
+            true => &self.tokenizer,
+            false => self.plain()?,
+        };
         let tokens = guarded(|| tokenizer.encode_char_offsets(text, false))
             .map_err(|error| self.refused(&*error))?;
         let specials = vocabulary.specials();
@@ -231,6 +254,29 @@ fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Resul
             .or_else(|| cause.downcast_ref::<&str>().copied());
         Err(Panicked(message.unwrap_or("it panicked").to_owned()).into())
     })
+}
+
+/// What special pieces start with, as they stand in the file and as they are normalised; `None`
+/// where the file's post-processor does more than to put pieces around a text.
+fn special_starts(tokenizer: &tokenizers::Tokenizer) -> Option<Vec<char>> {
+    match tokenizer.get_post_processor() {
+        None | Some(PostProcessorWrapper::Bert(_) | PostProcessorWrapper::Template(_)) => {}
+        Some(_) => return None,
+    }
+    let added = tokenizer.get_added_tokens_decoder();
+    let specials = added.values().filter(|token| token.special);
+    let mut starts = Vec::new();
+    for content in specials.map(|token| token.content.as_str()).chain(SPECIALS) {
+        let mut normalized = NormalizedString::from(content);
+        if let Some(normalizer) = tokenizer.get_normalizer() {
+            guarded(|| normalizer.normalize(&mut normalized)).ok()?;
+        }
+        starts.push(content.chars().next()?);
+        starts.push(normalized.get().chars().next()?);
+    }
+    starts.sort_unstable();
+    starts.dedup();
+    Some(starts)
 }
 
 /// The tokenizer of `bytes` that takes special pieces for plain characters.
@@ -301,4 +347,42 @@ fn read_layout(tokenizer: &tokenizers::Tokenizer) -> tokenizers::Result<Layout> 
         single: frame(&single, 1)?,
         pair: frame(&pair, 2)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(file: &str) -> (JsonTokenizer, Arc<Vocabulary>) {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("../..")
+            .join(file);
+        let bytes = std::fs::read(&path).unwrap();
+        let (tokenizer, vocabulary, _) = JsonTokenizer::new(bytes, &path).unwrap();
+        (tokenizer, Arc::new(vocabulary))
+    }
+
+    #[test]
+    fn text_without_special_pieces_needs_no_tokenizer_without_them() {
+        let (tokenizer, vocabulary) = open("models/mini/tokenizer.json");
+        for (text, needed) in [
+            ("Plain words, déjà vu, 3.14 and ﬁne ligatures", false),
+            ("a < b", true),
+            ("the [MASK] of Zorro", true),
+            // Compatibility forms that become a special piece's start.
+            ("\u{ff1c}pad\u{ff1e}", true),
+            ("\u{ff3b}CLS\u{ff3d}", true),
+        ] {
+            let (fresh, _) = open("models/mini/tokenizer.json");
+            let found = fresh.find(text, false, &vocabulary).unwrap();
+            assert_eq!(fresh.plain.get().is_some(), needed, "{text}");
+            tokenizer.plain().unwrap();
+            let expected = tokenizer.find(text, false, &vocabulary).unwrap();
+            let parts = |pieces: &[Known]| -> Vec<_> {
+                let part = |piece: &Known| (piece.id, piece.span, piece.surface.clone());
+                pieces.iter().map(part).collect()
+            };
+            assert_eq!(parts(&found), parts(&expected), "{text}");
+        }
+    }
 }

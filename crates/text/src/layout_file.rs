@@ -1,5 +1,6 @@
 //! The `tokenizer.json` that this crate writes: ALBERT's rules, as far as the format can say them.
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokenizers::{
     NormalizedString, Normalizer, OffsetReferential, OffsetType, PreTokenizedString, PreTokenizer,
@@ -9,6 +10,15 @@ use crate::{Error, Result};
 
 /// ALBERT's special pieces in the order of their ids.
 pub(crate) const SPECIALS: [&str; 5] = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"];
+
+/// The rules of a `tokenizer.json`, without its vocabulary, which is nearly all of the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct RulesFile {
+    pub normalizer: Value,
+    pub pre_tokenizer: Value,
+    pub added_tokens: Value,
+}
 
 /// Quotes, compatibility forms, accents, case, then what is invisible. Characters that separate words
 /// unseen (and U+2581, which marks spaces in pieces) become spaces as in SentencePiece's `nmt_nfkc`;
@@ -102,14 +112,15 @@ pub(crate) fn tokenizer_json(pieces: &[(String, f64)]) -> String {
 
 /// Whether a file has the rules that this crate writes. They look at each word between spaces by
 /// itself, whatever stands around it.
-pub(crate) fn has_independent_words(file: &Value) -> bool {
+pub(crate) fn has_independent_words(file: &RulesFile) -> bool {
     let special = |token: &Value| {
         let content = token["content"].as_str();
         content.is_some_and(|content| SPECIALS.contains(&content))
     };
-    file["normalizer"] == normalizer()
-        && file["pre_tokenizer"] == pre_tokenizer()
-        && file["added_tokens"]
+    file.normalizer == normalizer()
+        && file.pre_tokenizer == pre_tokenizer()
+        && file
+            .added_tokens
             .as_array()
             .is_none_or(|added| added.iter().all(special))
 }

@@ -3,12 +3,14 @@
 
 use serde_json::Value;
 
+use crate::layout_file::RulesFile;
+
 /// Checks the rules of every `Precompiled` normalizer of a file.
 ///
 /// # Errors
 /// What is wrong with the first that is broken.
-pub(crate) fn check_file(file: &Value) -> Result<(), String> {
-    check_normalizer(&file["normalizer"])
+pub(crate) fn check_file(file: &RulesFile) -> Result<(), String> {
+    check_normalizer(&file.normalizer)
         .map_err(|reason| format!("damaged precompiled_charsmap: {reason}"))
 }
 
@@ -153,7 +155,11 @@ mod tests {
         let nested = json!({"type": "Sequence", "normalizers": [
             {"type": "Lowercase"}, {"type": "Sequence", "normalizers": [broken]},
         ]});
-        assert!(check_file(&json!({"normalizer": nested})).is_err());
-        check_file(&json!({"normalizer": null})).unwrap();
+        let file = |normalizer| RulesFile {
+            normalizer,
+            ..RulesFile::default()
+        };
+        assert!(check_file(&file(nested)).is_err());
+        check_file(&file(Value::Null)).unwrap();
     }
 }
