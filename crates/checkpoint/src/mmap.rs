@@ -112,8 +112,9 @@ mod tests {
         assert_eq!(file.bytes(), [7; 100_000]);
         file.release();
         assert_eq!(file.bytes(), [7; 100_000]);
-        std::fs::write(&path, []).expect("a written file");
-        MappedFile::open(&path).expect("an empty file").release();
+        let empty = dir.path().join("empty");
+        std::fs::write(&empty, []).expect("a written file");
+        MappedFile::open(&empty).expect("an empty file").release();
     }
 
     #[test]

@@ -146,7 +146,7 @@ fn pairs(row: &Range<usize>) -> usize {
     row.len() * row.len()
 }
 
-/// How many of several rows are about half of what all `pairs` cost; at least one, and not all.
+/// How many of several rows are about half of the `whole` cost; at least one, and not all.
 fn half(rows: &[Range<usize>], whole: usize) -> usize {
     let (mut count, mut before) = (1, pairs(&rows[0]));
     // A row goes to the half that it has more of.

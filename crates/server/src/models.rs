@@ -215,7 +215,8 @@ impl Served {
     /// Runs a short row, so that what fails always fails before anyone asks, and what is prepared
     /// once is prepared. A long one would double the time to start, for memory that comes fast.
     pub(crate) fn warm_up(&self) -> albert_tasks::Result<()> {
-        let text = "warm ".repeat(WARM_PIECES);
+        // A text that has none of what special pieces start with would leave a tokenizer unbuilt.
+        let text = "warm ".repeat(WARM_PIECES) + "<";
         let task = self.embedder();
         let mut asked = task.ask(&text, Some(LongText::Cut))?;
         let rows = asked.take_rows();

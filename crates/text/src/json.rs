@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
@@ -19,6 +20,10 @@ use crate::{Error, Result};
 /// Marks stand-ins while the file's layout is read off: ids that no vocabulary reaches.
 const STAND_IN: [u32; 2] = [u32::MAX, u32::MAX - 1];
 
+/// Bytes of text that are looked through for special pieces before it is quicker to build a tokenizer
+/// without them.
+const LOOKED_THROUGH: usize = 1 << 16;
+
 /// The backend for `tokenizer.json`.
 #[derive(Debug)]
 pub(crate) struct JsonTokenizer {
@@ -32,6 +37,8 @@ pub(crate) struct JsonTokenizer {
     /// What special pieces start with: in text that has none of these before and after it is
     /// normalised, both tokenizers find the same. `None` where they may differ otherwise.
     starts: Option<Vec<char>>,
+    /// Bytes that were looked through.
+    looked_through: AtomicUsize,
     /// Words met before, where the file's rules look at each word by itself: many times faster.
     memo: Option<Memo>,
     /// Parts of words that `word_ids` met before: many words differ in case or in a mark at the
@@ -84,6 +91,7 @@ impl JsonTokenizer {
                 tokenizer,
                 plain: OnceLock::new(),
                 starts,
+                looked_through: AtomicUsize::new(0),
                 memo,
                 parts: Memo::default(),
             },
@@ -186,7 +194,8 @@ impl JsonTokenizer {
         let Some(starts) = &self.starts else {
             return false;
         };
-        if text.contains(&starts[..]) {
+        let before = self.looked_through.fetch_add(text.len(), Ordering::Relaxed);
+        if before > LOOKED_THROUGH || text.contains(&starts[..]) {
             return false;
         }
         let Some(normalizer) = self.tokenizer.get_normalizer() else {
@@ -207,7 +216,7 @@ impl JsonTokenizer {
         if text.len() >= u32::MAX as usize {
             return Err(Error::Encode("it is longer than 4 GiB".to_owned()));
         }
-        let plain_is_there = self.plain.get().is_some();
+        let plain_is_there = matches!(self.plain.get(), Some(Ok(_)));
         let tokenizer = match parse_specials || !plain_is_there && self.lacks_specials(text) {
             true => &self.tokenizer,
             false => self.plain()?,
@@ -257,16 +266,27 @@ fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Resul
 }
 
 /// What special pieces start with, as they stand in the file and as they are normalised; `None`
-/// where the file's post-processor does more than to put pieces around a text.
+/// where the file's post-processor does more than to put pieces around a text, where it adds pieces
+/// that are not special, or where what the model sees may differ from what is normalised.
 fn special_starts(tokenizer: &tokenizers::Tokenizer) -> Option<Vec<char>> {
     match tokenizer.get_post_processor() {
         None | Some(PostProcessorWrapper::Bert(_) | PostProcessorWrapper::Template(_)) => {}
         Some(_) => return None,
     }
     let added = tokenizer.get_added_tokens_decoder();
-    let specials = added.values().filter(|token| token.special);
+    if added.values().any(|token| !token.special) {
+        return None;
+    }
     let mut starts = Vec::new();
-    for content in specials.map(|token| token.content.as_str()).chain(SPECIALS) {
+    for content in added
+        .values()
+        .map(|token| token.content.as_str())
+        .chain(SPECIALS)
+    {
+        // The space as pieces spell it, and a byte.
+        if content.starts_with('▁') || content.starts_with("<0x") {
+            return None;
+        }
         let mut normalized = NormalizedString::from(content);
         if let Some(normalizer) = tokenizer.get_normalizer() {
             guarded(|| normalizer.normalize(&mut normalized)).ok()?;

@@ -116,6 +116,8 @@ pub(crate) fn has_independent_words(file: &RulesFile) -> bool {
     let special = |token: &Value| {
         let content = token["content"].as_str();
         content.is_some_and(|content| SPECIALS.contains(&content))
+            && token["special"] == true
+            && token["normalized"] == false
     };
     file.normalizer == normalizer()
         && file.pre_tokenizer == pre_tokenizer()

@@ -76,7 +76,7 @@ fn long(truncate: Option<bool>) -> Option<LongText> {
     })
 }
 
-/// A vector for each text.
+/// The same as `/embed`.
 #[utoipa::path(
     post, path = "/", tag = "text-embeddings-inference", request_body = EmbedRequest,
     responses((status = 200, description = "As `/embed`", body = Vec<Vec<f32>>))
@@ -88,6 +88,7 @@ pub(crate) async fn root(
     embed(state, sent).await
 }
 
+/// A vector for each text.
 #[utoipa::path(
     post, path = "/embed", tag = "text-embeddings-inference", request_body = EmbedRequest,
     responses((status = 200, description = "A vector for each text", body = Vec<Vec<f32>>))

@@ -1,6 +1,7 @@
 //! Every route: what it answers, and what it says to what it cannot.
 
-use albert_server::{Keys, Order};
+use albert_server::{Error, Keys, Order, ServeOptions, serve};
+use albert_tasks::engine::EarlyExit;
 use albert_tasks::{
     AnswerOptions, Answerer, Classifier, Embedder, FillMask, Model, Tagger, TextInput, ZeroShot,
 };
@@ -32,6 +33,17 @@ const TEXTS: [&str; 3] = [
     "Two hours of my life that I will never get back.",
     "play Blue Moon by Billie Holiday",
 ];
+
+#[test]
+fn a_patience_needs_a_model_with_early_exits() {
+    let options = ServeOptions {
+        early_exit: Some(EarlyExit::after(1)),
+        ..options(&["mini", "sentiment"])
+    };
+    let error = serve(options, |_, _| panic!("it started")).unwrap_err();
+    assert!(matches!(error, Error::NoExits), "{error}");
+    assert!(error.to_string().contains("--early-exit"), "{error}");
+}
 
 #[test]
 fn answers_have_the_bits_of_the_tasks() {
@@ -599,7 +611,7 @@ fn the_document_describes_every_route() {
             assert_eq!(operation["responses"]["401"].is_object(), key, "{path}");
         }
     }
-    assert_eq!((paths.len(), posts), (19, 13));
+    assert_eq!((paths.len(), posts), (20, 14));
     // No reference leads nowhere.
     let text = document.to_string();
     for part in text.split("#/components/schemas/").skip(1) {
