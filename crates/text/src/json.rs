@@ -267,22 +267,23 @@ fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Resul
 
 /// What special pieces start with, as they stand in the file and as they are normalised; `None`
 /// where the file's post-processor does more than to put pieces around a text, where it adds pieces
-/// that are not special, or where what the model sees may differ from what is normalised.
+/// that are not special and that the model lacks, or where what the model sees may differ from what is normalised.
 fn special_starts(tokenizer: &tokenizers::Tokenizer) -> Option<Vec<char>> {
     match tokenizer.get_post_processor() {
         None | Some(PostProcessorWrapper::Bert(_) | PostProcessorWrapper::Template(_)) => {}
         Some(_) => return None,
     }
     let added = tokenizer.get_added_tokens_decoder();
-    if added.values().any(|token| !token.special) {
+    let (specials, others): (Vec<_>, Vec<_>) = added.values().partition(|token| token.special);
+    // What the model lacks is numbered in order, and so otherwise where special pieces are left out.
+    let model = tokenizer.get_model();
+    let known = |token: &&tokenizers::AddedToken| model.token_to_id(&token.content).is_some();
+    if !others.iter().all(known) {
         return None;
     }
     let mut starts = Vec::new();
-    for content in added
-        .values()
-        .map(|token| token.content.as_str())
-        .chain(SPECIALS)
-    {
+    let specials = specials.iter().map(|token| token.content.as_str());
+    for content in specials.chain(SPECIALS) {
         // The space as pieces spell it, and a byte.
         if content.starts_with('▁') || content.starts_with("<0x") {
             return None;
