@@ -267,7 +267,8 @@ fn guarded<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Resul
 
 /// What special pieces start with, as they stand in the file and as they are normalised; `None`
 /// where the file's post-processor does more than to put pieces around a text, where it adds pieces
-/// that are not special and that the model lacks, or where what the model sees may differ from what is normalised.
+/// that are not special and that the model lacks, or where what the model sees may differ from what
+/// is normalised.
 fn special_starts(tokenizer: &tokenizers::Tokenizer) -> Option<Vec<char>> {
     match tokenizer.get_post_processor() {
         None | Some(PostProcessorWrapper::Bert(_) | PostProcessorWrapper::Template(_)) => {}
