@@ -91,6 +91,12 @@ fn random(len: usize) -> Vec<f32> {
     (0..len).map(|_| rng.random_range(-1.0..1.0)).collect()
 }
 
+/// Nearly normal numbers, as rows of a model are: their bytes are seldom near the ends of their range.
+fn normal(len: usize) -> Vec<f32> {
+    let uniform = random(12 * len);
+    uniform.chunks_exact(12).map(|of| of.iter().sum()).collect()
+}
+
 /// The dense products of a layer; bytes are those of rows, weights and results, once each.
 fn products(tokens: usize) {
     for (name, inputs, outputs, activation) in [
@@ -105,7 +111,7 @@ fn products(tokens: usize) {
         ("feed-forward's output", INTERMEDIATE, HIDDEN, None),
     ] {
         let weight = random(inputs * outputs);
-        let (x, bias) = (random(tokens * inputs), random(outputs));
+        let (x, bias) = (normal(tokens * inputs), random(outputs));
         let mut out = vec![0.0; tokens * outputs];
         let operations = 2.0 * (tokens * inputs * outputs) as f64;
 

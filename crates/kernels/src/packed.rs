@@ -12,9 +12,18 @@ use crate::activation::{self, Activation};
 use crate::split::{OutPointer, in_blocks};
 use crate::tile::{self, LINE, tile};
 
-/// Inputs that are summed before the sum is added to the result: a panel of two AVX-512 vectors by
-/// this is 32 KB, and a block of rows by this stays in the second cache.
-const DEPTH: usize = 256;
+/// Inputs that are summed before the sum is added to the result, for panels of `width` outputs. A
+/// panel of AVX-512's two vectors by this is 32 KB. Narrower panels come from the second cache in
+/// time, and are summed three times as deep: results are written and read again the less.
+const fn depth(width: usize) -> usize {
+    if width < 32 { 768 } else { 256 }
+}
+
+/// Distance between rows of a copied block of depth: not a multiple of 4 KB, at which the rows
+/// of a tile would push each other out of the first cache.
+const fn stride(width: usize) -> usize {
+    depth(width) + 16
+}
 
 /// Rows that are copied together: the tallest tile.
 const GROUP: usize = 12;
@@ -24,10 +33,6 @@ const ROWS: usize = 12 * GROUP;
 
 /// Rows that are multiplied before the next are looked at; bounds the memory for their copy.
 const ROWS_AT_ONCE: usize = 8 * ROWS;
-
-/// Distance between rows of a copied block of depth: not a multiple of 4 KB, at which the rows
-/// of a tile would push each other out of the first cache.
-const STRIDE: usize = DEPTH + 16;
 
 /// Elements that one thread copies faster than several start to.
 const ONE_THREAD: usize = 1 << 16;
@@ -41,9 +46,10 @@ const ONE_THREAD: usize = 1 << 16;
 ///
 /// # The same bits for a row, whatever is beside it
 ///
-/// An element of a product is a sum over the inputs in blocks of 256, each block summed in order by
-/// multiply-adds from zero, the blocks added in order, then the bias. Tile heights, blocks of rows
-/// and the split over threads decide which thread computes an element, not how.
+/// An element of a product is a sum over the inputs in blocks of 768, or of 256 with AVX-512, each
+/// block summed in order by multiply-adds from zero, the blocks added in order, then the bias. Tile
+/// heights, blocks of rows and the split over threads decide which thread computes an element, not
+/// how.
 pub struct PackedMatrix {
     inputs: usize,
     outputs: usize,
@@ -150,16 +156,17 @@ impl PackedMatrix {
     }
 
     /// Copies rows so that each group's blocks of depth lie together:
-    /// `[groups, depths, GROUP, STRIDE]`.
+    /// `[groups, depths, GROUP, stride]`.
     fn copy(&self, x: &[f32], rows: usize, copied: &mut Vec<f32>) {
         let group_len = self.group_len();
         let len = rows.div_ceil(GROUP) * group_len;
         copied.resize(copied.len().max(len), 0.0);
+        let (depth, stride) = (depth(self.width), stride(self.width));
         let copy = |(group, copied): (usize, &mut [f32])| {
             for row in group * GROUP..rows.min((group + 1) * GROUP) {
                 let x = &x[row * self.inputs..][..self.inputs];
-                for (depth, x) in x.chunks(DEPTH).enumerate() {
-                    let first = (depth * GROUP + row % GROUP) * STRIDE;
+                for (index, x) in x.chunks(depth).enumerate() {
+                    let first = (index * GROUP + row % GROUP) * stride;
                     copied[first..first + x.len()].copy_from_slice(x);
                 }
             }
@@ -180,7 +187,7 @@ impl PackedMatrix {
 
     /// Elements of a copied group of rows.
     fn group_len(&self) -> usize {
-        self.inputs.div_ceil(DEPTH).max(1) * GROUP * STRIDE
+        self.inputs.div_ceil(depth(self.width)).max(1) * GROUP * stride(self.width)
     }
 
     fn run_copied(
@@ -216,7 +223,7 @@ thread_local! {
 /// A block of rows times a group of panels.
 struct Block<'a> {
     matrix: &'a PackedMatrix,
-    /// `[groups, depths, GROUP, STRIDE]`
+    /// `[groups, depths, GROUP, stride]`
     copied: &'a [f32],
     bias: Option<&'a [f32]>,
     activation: Option<Activation>,
@@ -246,13 +253,15 @@ impl SimdOp for Block<'_> {
         // next.
         let mut partial = [0.0; ROWS * 2 * tile::MAX_LANES];
 
+        // Known when this is compiled.
+        let (most, stride) = (depth(tile::width(isa)), stride(tile::width(isa)));
         let mut first = 0;
         loop {
-            let depth = DEPTH.min(inputs - first);
+            let depth = most.min(inputs - first);
             for index in self.panels.clone() {
                 let panel = &data[start + (index * inputs + first) * width..][..depth * width];
                 let pass = Pass {
-                    copied: &copied[first / DEPTH * GROUP * STRIDE..],
+                    copied: &copied[first / most * GROUP * stride..],
                     group_len,
                     panel,
                     next: panel.as_ptr().wrapping_add(inputs * width),
@@ -356,11 +365,12 @@ impl Pass<'_> {
             add,
         } = self;
         let tallest = tile::height(isa);
+        let stride = stride(tile::width(isa));
         // A tile fetches a line a unit of depth, so it takes `width / LINE` tiles.
         let mut wanted = next..next.wrapping_add(panel.len());
         let mut row = 0;
         while row < target.rows {
-            let rows = &copied[row / GROUP * group_len + row % GROUP * STRIDE..];
+            let rows = &copied[row / GROUP * group_len + row % GROUP * stride..];
             let mut ahead = panel.as_ptr();
             if wanted.start < wanted.end {
                 ahead = wanted.start;
@@ -368,7 +378,7 @@ impl Pass<'_> {
             }
             macro_rules! tile {
                 ($height:literal) => {{
-                    let sums = tile::<I, $height>(isa, rows, STRIDE, panel, depth, ahead);
+                    let sums = tile::<I, $height>(isa, rows, stride, panel, depth, ahead);
                     // SAFETY: the tile is no taller than what is left of the target's rows.
                     unsafe {
                         let first = target.first.add(row * target.stride);

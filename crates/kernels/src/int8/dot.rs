@@ -1,6 +1,8 @@
 //! The inner loop: a few rows of unsigned bytes times a panel of signed ones.
 #![allow(unsafe_code)]
 
+use super::centred::Centred;
+
 /// Outputs of a panel: two vectors of AVX-512.
 pub(crate) const PANEL: usize = 32;
 
@@ -17,8 +19,8 @@ pub enum Dot {
     Avx512Vnni,
     /// x86-64 with AVX's `vpdpbusd`: 32 products.
     AvxVnni,
-    /// x86-64 with AVX2: both sides widened to 16 bits, since the products of bytes that
-    /// `vpmaddubsw` adds do not fit there; the rows once, as they are quantised.
+    /// x86-64 with AVX2's `vpmaddubsw`: 32 products, which it adds in pairs to 16 bits; rows are
+    /// taken apart, when they are quantised, so that every pair fits ([`Centred`]).
     Avx2,
     /// AArch64 with `sdot`: 16 products.
     Neon,
@@ -78,13 +80,13 @@ impl Dot {
         }
     }
 
-    /// Whether it reads rows widened to 16 bits.
-    pub(crate) fn is_wide(self) -> bool {
+    /// Whether it reads [`Centred`] rows.
+    pub(crate) fn is_centred(self) -> bool {
         self == Dot::Avx2
     }
 
     /// The sums of `height` rows times a panel: `sums[r][c] = sum over k of rows[r][k] *
-    /// panel[k / 4][c][k % 4]`.
+    /// panel[k / 4][c][k % 4]`; with centred rows, of what they hold times the panel plus 128.
     ///
     /// `panel` is `[quads, PANEL, QUAD]`.
     ///
@@ -101,14 +103,11 @@ impl Dot {
         let quads = panel.len() / (PANEL * QUAD);
         assert!((1..=TALLEST).contains(&height), "rows of a tile");
         let stride = rows.stride;
+        let bytes = &rows.bytes[rows.first * stride..];
         let len = (height - 1) * stride + quads * QUAD;
-        assert!(rows.bytes.len() >= len, "elements of the rows");
-        assert!(
-            !self.is_wide() || rows.wide.len() >= len,
-            "elements of the widened rows"
-        );
+        assert!(bytes.len() >= len, "elements of the rows");
         let tile = Tile {
-            rows: rows.bytes.as_ptr(),
+            rows: bytes.as_ptr(),
             stride,
             panel: panel.as_ptr(),
             quads,
@@ -124,13 +123,18 @@ impl Dot {
                 Dot::AvxVnni => x86::avx_vnni(tile, height, sums),
                 #[cfg(target_arch = "x86_64")]
                 Dot::Avx2 => {
-                    let wide = Tile {
-                        rows: rows.wide.as_ptr(),
+                    let bytes = rows.centred.bytes_from(rows.first * stride);
+                    assert!(bytes.len() >= len, "elements of the centred rows");
+                    let centred = Tile {
+                        rows: bytes.as_ptr(),
                         stride,
                         panel: tile.panel,
                         quads,
                     };
-                    x86::avx2(wide, height, sums);
+                    x86::avx2(centred, height, sums);
+                    for (row, sums) in (rows.first..).zip(&mut sums[..height]) {
+                        x86::add_pieces(rows.centred.pieces(row), panel, sums);
+                    }
                 }
                 #[cfg(target_arch = "aarch64")]
                 Dot::Neon => neon::dotprod(tile, height, sums),
@@ -140,13 +144,16 @@ impl Dot {
     }
 }
 
-/// Rows that start `stride` elements apart.
+/// Rows that start `stride` elements apart, from one of them on.
 #[derive(Clone, Copy)]
 pub(crate) struct Rows<'a> {
+    /// `[rows, stride]`
     pub(crate) bytes: &'a [u8],
-    /// The same in 16 bits, for [`Dot`]s that are wide.
-    pub(crate) wide: &'a [i16],
     pub(crate) stride: usize,
+    /// The same rows as some [`Dot`]s read them.
+    pub(crate) centred: &'a Centred,
+    /// The first row that is multiplied.
+    pub(crate) first: usize,
 }
 
 /// Rows and a panel, both at least `quads * QUAD` deep.
@@ -213,6 +220,7 @@ unsafe fn portable(tile: Tile<u8>, height: usize, sums: &mut [[i32; PANEL]; TALL
 mod x86 {
     use std::arch::x86_64::*;
 
+    use super::super::centred::Piece;
     use super::{PANEL, QUAD, TALLEST, Tile};
 
     /// Bytes of a panel that belong to one quad.
@@ -301,46 +309,86 @@ mod x86 {
     }
 
     /// # Safety
-    /// The tile must be valid for `height` rows, and the processor have AVX2.
+    /// The tile must be valid for `height` rows, of which every pair of bytes may be multiplied by
+    /// 255, and the processor have AVX2.
     #[target_feature(enable = "avx2")]
-    pub(super) unsafe fn avx2(given: Tile<i16>, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
-        tiles!(avx2_tile, given, height, sums, [6, 4, 3, 2]);
+    pub(super) unsafe fn avx2(given: Tile<i8>, height: usize, sums: &mut [[i32; PANEL]; TALLEST]) {
+        tiles!(avx2_tile, given, height, sums, [4, 3, 2]);
     }
 
-    /// Either half of a quad has a sum of its own until the end. Six rows by a quarter of the panel
-    /// are as many sums as leave registers for what is multiplied.
+    /// Four rows by half a panel are as many sums as leave registers for what is multiplied.
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn avx2_tile<const H: usize>(tile: Tile<i16>, out: &mut [[i32; PANEL]]) {
-        for quarter in 0..4 {
-            // Four outputs a vector, two numbers each.
+    unsafe fn avx2_tile<const H: usize>(tile: Tile<i8>, out: &mut [[i32; PANEL]]) {
+        for half in 0..2 {
             let mut sums = [[_mm256_setzero_si256(); 2]; H];
             for k in 0..tile.quads {
                 // SAFETY: k is below the tile's quads, r below its height.
                 unsafe {
-                    let panel = tile.panel.add(k * STEP + quarter * 32);
-                    let columns = [
-                        _mm256_cvtepi8_epi16(_mm_loadu_si128(panel.cast())),
-                        _mm256_cvtepi8_epi16(_mm_loadu_si128(panel.add(16).cast())),
-                    ];
+                    let panel = tile.panel.add(k * STEP + half * 64);
+                    let columns = [unsigned(panel), unsigned(panel.add(32))];
                     for (r, sums) in sums.iter_mut().enumerate() {
                         let quad = tile.rows.add(r * tile.stride + k * QUAD);
-                        let quad = _mm256_set1_epi64x(quad.cast::<i64>().read_unaligned());
+                        let quad = _mm256_set1_epi32(quad.cast::<i32>().read_unaligned());
                         for (sum, columns) in sums.iter_mut().zip(columns) {
-                            *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(quad, columns));
+                            *sum = _mm256_add_epi32(*sum, products(columns, quad));
                         }
                     }
                 }
             }
             for (sums, out) in sums.iter().zip(out.iter_mut()) {
-                // Pairs within 128 bits: outputs 0 1 4 5 2 3 6 7.
-                let whole = _mm256_hadd_epi32(sums[0], sums[1]);
-                let whole = _mm256_permute4x64_epi64::<0b11_01_10_00>(whole);
-                let out = &mut out[quarter * 8..][..8];
-                // SAFETY: the slice holds 8 numbers.
-                unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), whole) };
+                for (sum, out) in sums.iter().zip(out[half * 16..].chunks_exact_mut(8)) {
+                    // SAFETY: a chunk holds 8 numbers.
+                    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), *sum) };
+                }
             }
         }
+    }
+
+    /// Adds to a row's sums those quads of it that are in pieces, times the panel's.
+    ///
+    /// # Panics
+    /// If the panel has no such quad.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn add_pieces(pieces: &[Piece], panel: &[i8], sums: &mut [i32; PANEL]) {
+        if pieces.is_empty() {
+            return;
+        }
+        let at = sums.as_mut_ptr().cast::<__m256i>();
+        // SAFETY: four vectors are as many numbers as there are sums.
+        let mut sums: [_; 4] = std::array::from_fn(|v| unsafe { _mm256_loadu_si256(at.add(v)) });
+        for piece in pieces {
+            let panel = &panel[piece.quad * STEP..][..STEP];
+            let quad = _mm256_set1_epi32(i32::from_ne_bytes(piece.bytes.map(|byte| byte as u8)));
+            for (sum, panel) in sums.iter_mut().zip(panel.chunks_exact(32)) {
+                // SAFETY: a chunk is 32 bytes.
+                let columns = unsafe { unsigned(panel.as_ptr()) };
+                *sum = _mm256_add_epi32(*sum, products(columns, quad));
+            }
+        }
+        for (v, sum) in sums.into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { _mm256_storeu_si256(at.add(v), sum) };
+        }
+    }
+
+    /// 32 weights plus 128.
+    ///
+    /// # Safety
+    /// They must be there, and AVX2.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn unsigned(panel: *const i8) -> __m256i {
+        // SAFETY: the caller's promise.
+        let columns = unsafe { _mm256_loadu_si256(panel.cast()) };
+        _mm256_xor_si256(columns, _mm256_set1_epi8(-128))
+    }
+
+    /// Sums of four products of unsigned and signed bytes each.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn products(unsigned: __m256i, signed: __m256i) -> __m256i {
+        _mm256_madd_epi16(_mm256_maddubs_epi16(unsigned, signed), _mm256_set1_epi16(1))
     }
 }
 
@@ -436,21 +484,29 @@ mod tests {
                     true => [low, high][usize::from(rng.random_bool(0.9))],
                     false => rng.random_range(low..=high),
                 };
-                let rows: Vec<u8> = (0..height * stride + QUAD)
+                let rows: Vec<u8> = (0..(1 + height) * stride + QUAD)
                     .map(|_| draw(0, 255) as u8)
                     .collect();
                 let panel: Vec<i8> = (0..quads * PANEL * QUAD)
                     .map(|_| draw(-127, 127) as i8)
                     .collect();
-                let wide: Vec<i16> = rows.iter().map(|byte| i16::from(*byte)).collect();
+                let mut centred = Centred::default();
+                if dot.is_centred() {
+                    centred.fill(&rows, quads * QUAD, stride, 1 + height, 1);
+                }
                 let mut sums = [[i32::MIN; PANEL]; TALLEST];
                 let given = Rows {
                     bytes: &rows,
-                    wide: &wide,
                     stride,
+                    centred: &centred,
+                    first: 1,
                 };
                 dot.sums(given, height, &panel, &mut sums);
                 for (r, sums) in sums.iter().enumerate() {
+                    let centre = match dot.is_centred() {
+                        true if r < height => Some(centred.centre_and_sum(1 + r).0),
+                        _ => None,
+                    };
                     for (c, &sum) in sums.iter().enumerate() {
                         if r >= height {
                             assert_eq!(sum, i32::MIN);
@@ -459,7 +515,11 @@ mod tests {
                         let expected: i32 = (0..quads * QUAD)
                             .map(|k| {
                                 let value = panel[(k / QUAD * PANEL + c) * QUAD + k % QUAD];
-                                i32::from(rows[r * stride + k]) * i32::from(value)
+                                let byte = i32::from(rows[(1 + r) * stride + k]);
+                                match centre {
+                                    Some(centre) => (byte - centre) * (i32::from(value) + 128),
+                                    None => byte * i32::from(value),
+                                }
                             })
                             .sum();
                         assert_eq!(sum, expected, "{dot:?}, row {r}, column {c}");

@@ -219,7 +219,8 @@ impl SimdOp for Block<'_> {
                 let rows = self.x.rows_from(first);
                 self.x.dot().sums(rows, height, panel, &mut sums);
                 for (row, sums) in (first..first + height).zip(&sums) {
-                    let (_, scale, zero) = self.x.row(row);
+                    let (_, scale, _) = self.x.row(row);
+                    let offsets = self.x.offsets(row);
                     // SAFETY: row and columns are inside the `[rows, outputs]` elements of the
                     // result, which `multiply` checked, and of this block alone.
                     let out = unsafe {
@@ -227,10 +228,10 @@ impl SimdOp for Block<'_> {
                         std::slice::from_raw_parts_mut(first, columns.len())
                     };
                     if columns.len() == PANEL {
-                        finish.row(isa, sums, scale, zero, out);
+                        finish.row(isa, sums, scale, offsets, out);
                     } else {
                         let mut whole = [0.0; PANEL];
-                        finish.row(isa, sums, scale, zero, &mut whole);
+                        finish.row(isa, sums, scale, offsets, &mut whole);
                         out.copy_from_slice(&whole[..columns.len()]);
                     }
                 }
@@ -249,10 +250,18 @@ struct Finish<'a> {
 
 impl Finish<'_> {
     #[inline(always)]
-    fn row<I: Isa>(&self, isa: I, sums: &[i32; PANEL], scale: f32, zero: i32, out: &mut [f32]) {
+    fn row<I: Isa>(
+        &self,
+        isa: I,
+        sums: &[i32; PANEL],
+        scale: f32,
+        (zero, offset): (i32, i32),
+        out: &mut [f32],
+    ) {
         let (ops, ints) = (isa.f32(), isa.i32());
         let lanes = ops.len();
-        let (scale, zero) = (ops.splat(scale), ints.splat(zero));
+        let scale = ops.splat(scale);
+        let (zero, offset) = (ints.splat(zero), ints.splat(offset));
         let columns = sums
             .chunks_exact(lanes)
             .zip(self.sums.chunks_exact(lanes))
@@ -260,7 +269,7 @@ impl Finish<'_> {
             .zip(self.bias.chunks_exact(lanes))
             .zip(out.chunks_exact_mut(lanes));
         for ((((sum, of_weights), of_column), bias), out) in columns {
-            let shifted = ints.mul(zero, ints.load(of_weights));
+            let shifted = ints.add(ints.mul(zero, ints.load(of_weights)), offset);
             let sum = ints.to_float(ints.sub(ints.load(sum), shifted));
             let factor = ops.mul(scale, ops.load(of_column));
             let value = ops.add(ops.mul(sum, factor), ops.load(bias));

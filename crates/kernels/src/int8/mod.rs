@@ -11,6 +11,7 @@
 //! The sums are of 32-bit integers and exact, so that they are the same on every instruction set,
 //! for every split over threads and whatever rows are beside a row.
 
+mod centred;
 pub(crate) mod dot;
 mod matrix;
 mod rows;

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use rten_simd::ops::{BitOps, FloatOps, NarrowSaturate, NumOps};
 use rten_simd::{Isa, SimdOp};
 
+use super::centred::Centred;
 use super::dot::{Dot, Rows};
 use crate::tile::MAX_LANES;
 
@@ -26,8 +27,8 @@ pub struct QuantizedRows {
     count: usize,
     /// `[count, stride]`; what is behind a row's width has no meaning.
     bytes: Vec<u8>,
-    /// The same in 16 bits, where `dot` reads them so.
-    wide: Vec<i16>,
+    /// The same as `dot` reads them, if not as they are.
+    centred: Centred,
     scales: Vec<f32>,
     zeros: Vec<i32>,
 }
@@ -48,7 +49,7 @@ impl QuantizedRows {
             stride: 0,
             count: 0,
             bytes: Vec::new(),
-            wide: Vec::new(),
+            centred: Centred::default(),
             scales: Vec::new(),
             zeros: Vec::new(),
         }
@@ -79,17 +80,9 @@ impl QuantizedRows {
                 let bytes = &mut bytes[..width];
                 (*scale, *zero) = Row { x, bytes }.dispatch();
             });
-        if self.dot.is_wide() {
-            self.wide.resize(self.wide.len().max(len), 0);
-            self.wide[..len]
-                .par_chunks_exact_mut(self.stride)
-                .zip(self.bytes[..len].par_chunks_exact(self.stride))
-                .with_min_len(rows_a_task)
-                .for_each(|(wide, bytes)| {
-                    for (wide, byte) in wide.iter_mut().zip(bytes) {
-                        *wide = i16::from(*byte);
-                    }
-                });
+        if self.dot.is_centred() {
+            self.centred
+                .fill(&self.bytes, width, self.stride, self.count, rows_a_task);
         }
     }
 
@@ -119,13 +112,27 @@ impl QuantizedRows {
         (bytes, self.scales[row], self.zeros[row])
     }
 
-    /// Everything from the start of a row on.
+    /// The rows from one on.
     pub(crate) fn rows_from(&self, row: usize) -> Rows<'_> {
-        let start = row * self.stride;
         Rows {
-            bytes: &self.bytes[start..],
-            wide: self.wide.get(start..).unwrap_or_default(),
+            bytes: &self.bytes,
             stride: self.stride,
+            centred: &self.centred,
+            first: row,
+        }
+    }
+
+    /// What [`Dot::sums`] of a row are to be lessened by: so many times the sum of the weights, and
+    /// a number.
+    #[inline]
+    pub(crate) fn offsets(&self, row: usize) -> (i32, i32) {
+        let zero = self.zeros[row];
+        if self.dot.is_centred() {
+            // The sums are of (q - centre) * (v + 128).
+            let (centre, sum) = self.centred.centre_and_sum(row);
+            (zero - centre, 128 * sum)
+        } else {
+            (zero, 0)
         }
     }
 }
