@@ -103,7 +103,7 @@ fn open_model(args: &ModelArgs, default: &str) -> Result<(Arc<Engine>, Arc<Token
     let mut args = args.clone();
     args.model.get_or_insert_with(|| default.to_owned());
     let checkpoint = open_checkpoint(&args)?;
-    Ok(load(&checkpoint, engine_options(&args, &checkpoint))?)
+    load_for_good(&args, &checkpoint)
 }
 
 /// The model that the flags name, or the one of the name `default`.
@@ -111,12 +111,23 @@ fn open_task(args: &ModelArgs, default: &str) -> Result<TaskModel> {
     let mut args = args.clone();
     args.model.get_or_insert_with(|| default.to_owned());
     let checkpoint = open_checkpoint(&args)?;
-    let (engine, tokenizer) = load(&checkpoint, engine_options(&args, &checkpoint))?;
+    let (engine, tokenizer) = load_for_good(&args, &checkpoint)?;
     Ok(TaskModel {
         engine,
         tokenizer,
         settings: TaskSettings::read(checkpoint.dir())?,
     })
+}
+
+/// The model and tokenizer of a checkpoint, to be used until the process ends: the tokenizer is not taken
+/// apart then, which in the case of a `tokenizer.json` takes a good part of a short run.
+fn load_for_good(
+    args: &ModelArgs,
+    checkpoint: &Checkpoint,
+) -> Result<(Arc<Engine>, Arc<Tokenizer>)> {
+    let (engine, tokenizer) = load(checkpoint, engine_options(args, checkpoint))?;
+    std::mem::forget(Arc::clone(&tokenizer));
+    Ok((engine, tokenizer))
 }
 
 /// The same model, with rows that leave early where the flags say so.
