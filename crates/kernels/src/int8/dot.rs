@@ -20,7 +20,7 @@ pub enum Dot {
     /// x86-64 with AVX's `vpdpbusd`: 32 products.
     AvxVnni,
     /// x86-64 with AVX2's `vpmaddubsw`: 32 products, which it adds in pairs to 16 bits; rows are
-    /// taken apart, when they are quantised, so that every pair fits ([`Centred`]).
+    /// taken apart, when they are quantised, so that every pair fits.
     Avx2,
     /// AArch64 with `sdot`: 16 products.
     Neon,
@@ -151,6 +151,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) stride: usize,
     /// The same rows as some [`Dot`]s read them.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(crate) centred: &'a Centred,
     /// The first row that is multiplied.
     pub(crate) first: usize,
