@@ -119,6 +119,7 @@ impl<B: TrainingBackend> Trial<'_, B> {
         let every = ((batches as f64 / self.plan.evaluations).round() as u64).max(1);
         let (mut losses, mut passes, mut lost) = (0.0, 0usize, 0usize);
         let mut order = (u64::MAX, Vec::new());
+        let (step_before, tokens_before) = (standing.step, standing.tokens);
         let before = standing.seconds;
         let began = Instant::now();
         let mut shown: Option<f64> = None;
@@ -159,7 +160,9 @@ impl<B: TrainingBackend> Trial<'_, B> {
             }
             standing.step += 1;
             standing.tokens += chosen.iter().map(|item| item.tokens()).sum::<usize>() as u64;
-            standing.seconds = before + began.elapsed().as_secs_f64();
+            // The pace is this process's: before it was resumed, a run may have gone at another.
+            let elapsed = began.elapsed().as_secs_f64().max(1e-9);
+            standing.seconds = before + elapsed;
             let smooth = shown.map_or(value, |shown| 0.95 * shown + 0.05 * value);
             shown = Some(smooth);
             progress.step(&FinetuneStep {
@@ -168,8 +171,8 @@ impl<B: TrainingBackend> Trial<'_, B> {
                 steps: self.steps,
                 loss: smooth,
                 rate,
-                tokens_per_second: standing.tokens as f64 / standing.seconds.max(1e-9),
-                seconds_left: standing.seconds / standing.step as f64
+                tokens_per_second: (standing.tokens - tokens_before) as f64 / elapsed,
+                seconds_left: elapsed / (standing.step - step_before) as f64
                     * (self.steps - standing.step) as f64,
             });
             // The last look is at the end, and none shortly before it.
