@@ -87,6 +87,19 @@ impl Checkpoint {
         self.survey.base.as_ref().map(|base| base.dir.as_path())
     }
 
+    /// Whether other folders may be saved as what differs from this one
+    /// ([`save_difference`](crate::save_difference)).
+    ///
+    /// # Errors
+    /// [`Error::Folder`] if this folder itself holds only what differs from another.
+    pub fn check_is_base(&self) -> Result<()> {
+        if self.base_dir().is_some() {
+            let problem = "holds only what differs from another folder, and cannot be a base";
+            return Err(Error::folder(self.dir(), problem));
+        }
+        Ok(())
+    }
+
     /// Whether the layers' matrices are stored as 8-bit integers
     /// ([`save_int8`](crate::save_int8)).
     pub fn is_int8(&self) -> bool {

@@ -104,10 +104,7 @@ pub fn save_difference(
     dtype: DType,
     extra_files: &[(&str, &Path)],
 ) -> Result<()> {
-    if base.base_dir().is_some() {
-        let problem = "holds only what differs from another folder, and cannot be a base";
-        return Err(Error::folder(base.dir(), problem));
-    }
+    base.check_is_base()?;
     let kind = Kind::Difference(base.survey());
     write(dir, kind, config, tensors, dtype, extra_files)
 }

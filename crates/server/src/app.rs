@@ -59,7 +59,7 @@ impl App {
         let batcher = Batcher::start(&options.limits, Arc::clone(&metrics))?;
         Ok(Arc::new(Self {
             traces: options.traces.as_deref().map(Traces::to).transpose()?,
-            requests: Semaphore::new(options.limits.requests),
+            requests: Semaphore::new(options.limits.requests.min(Semaphore::MAX_PERMITS)),
             bodies: Bodies::new(options.limits.bodies_bytes),
             // More would only wait for the same cores.
             preparing: Arc::new(Semaphore::new(workers.max(2))),

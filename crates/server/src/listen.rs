@@ -13,7 +13,7 @@ use hyper_util::service::TowerToHyperService;
 use prometheus_client::metrics::counter::Counter;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
@@ -24,6 +24,9 @@ use crate::tls;
 
 /// Whoever has connected at the last moment has so long to send something.
 const FIRST_BYTES: Duration = Duration::from_millis(100);
+
+/// Whoever is agreeing on keys at the last moment has so long for it: some journeys there and back.
+const HANDSHAKES: Duration = Duration::from_secs(1);
 
 /// A server that listens, and is about to answer.
 pub(crate) struct Server {
@@ -50,8 +53,11 @@ impl Server {
         let door = Door {
             router: app.router()?,
             tls: app.options.tls.as_ref().map(tls::acceptor).transpose()?,
-            places: Arc::new(Semaphore::new(limits.connections)),
+            places: Arc::new(Semaphore::new(
+                limits.connections.min(Semaphore::MAX_PERMITS),
+            )),
             graceful: GracefulShutdown::new(),
+            handshakes: mpsc::channel(1),
             times: Times {
                 header: Duration::from_secs(limits.header_seconds),
                 write: Duration::from_secs(limits.body_seconds),
@@ -115,6 +121,10 @@ impl Server {
             }
         }
         door.close(listener);
+        let (own, mut others) = door.handshakes;
+        drop(own);
+        // Ends when the last copy is gone; nothing is ever sent.
+        let _ = timeout(HANDSHAKES, others.recv()).await;
         // hyper closes a connection of which it has not read yet.
         tokio::time::sleep(FIRST_BYTES).await;
         let bound = Duration::from_secs(limits.drain_seconds);
@@ -158,6 +168,8 @@ struct Door {
     tls: Option<TlsAcceptor>,
     places: Arc<Semaphore>,
     graceful: GracefulShutdown,
+    /// Every TLS handshake that is under way has a copy of the sender.
+    handshakes: (mpsc::Sender<()>, mpsc::Receiver<()>),
     times: Times,
     /// How many came in.
     connections: Counter,
@@ -204,14 +216,22 @@ impl Door {
         let _ = stream.set_nodelay(true);
         let (router, tls) = (self.router.clone(), self.tls.clone());
         let (times, watcher) = (self.times, self.graceful.watcher());
+        let under_way = self.handshakes.0.clone();
         tokio::spawn(async move {
             match tls {
-                None => answer(stream, router, times, watcher).await,
-                Some(tls) => match timeout(times.header, tls.accept(stream)).await {
-                    Ok(Ok(stream)) => answer(stream, router, times, watcher).await,
-                    Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
-                    Err(_) => tracing::debug!("TLS took too long"),
-                },
+                None => {
+                    drop(under_way);
+                    answer(stream, router, times, watcher).await;
+                }
+                Some(tls) => {
+                    let agreed = timeout(times.header, tls.accept(stream)).await;
+                    drop(under_way);
+                    match agreed {
+                        Ok(Ok(stream)) => answer(stream, router, times, watcher).await,
+                        Ok(Err(error)) => tracing::debug!(%error, "no TLS"),
+                        Err(_) => tracing::debug!("TLS took too long"),
+                    }
+                }
             }
             drop(place);
         });

@@ -145,7 +145,10 @@ fn score(
     };
     let (f32, int8) = (evaluated(&engines[0])?, evaluated(&engines[1])?);
     let pairs = f32.metrics.into_iter().zip(int8.metrics.into_values());
-    let scores = pairs.map(|((name, f32), int8)| (name, Scores { f32, int8 }));
+    let scores = pairs
+        .map(|((name, f32), int8)| (name, Scores { f32, int8 }))
+        // A difference of logits, which is no better for being more or less.
+        .filter(|(name, _)| name != "best_f1_threshold");
     Ok((f32.rows, scores.collect()))
 }
 

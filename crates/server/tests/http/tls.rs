@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::io::{BufReader, Read, Write};
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use albert_server::{Order, TlsFiles};
 use serde_json::json;
@@ -11,20 +13,15 @@ use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, Stream
 
 use super::client::*;
 
-#[test]
-fn a_certificate_makes_it_tls_and_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
+/// A certificate in files, and a caller that trusts it.
+fn trusted(folder: &Path) -> (TlsFiles, ClientConnection) {
     let files = TlsFiles {
-        certificate: folder.path().join("certificate.pem"),
-        key: folder.path().join("key.pem"),
+        certificate: folder.join("certificate.pem"),
+        key: folder.join("key.pem"),
     };
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     fs::write(&files.certificate, own.cert.pem()).unwrap();
     fs::write(&files.key, own.signing_key.serialize_pem()).unwrap();
-    let mut options = options(&["sentiment"]);
-    options.tls = Some(files.clone());
-    let server = Running::start(options);
-
     let mut roots = RootCertStore::empty();
     roots.add(own.cert.der().clone()).unwrap();
     let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
@@ -34,6 +31,34 @@ fn a_certificate_makes_it_tls_and_nothing_else() {
         .with_no_client_auth();
     let name = "localhost".try_into().unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    (files, connection)
+}
+
+/// Whoever has connected in time is answered, though it agrees on keys when the server ends already.
+#[test]
+fn a_slow_handshake_at_the_end_is_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, connection) = trusted(folder.path());
+    let mut options = options(&["sentiment"]);
+    options.tls = Some(files);
+    options.limits.notice_ms = 50;
+    let server = Running::start(options);
+    let socket = server.connect();
+    server.orders.blocking_send(Order::End).unwrap();
+    std::thread::sleep(Duration::from_millis(500));
+    let mut stream = BufReader::new(StreamOwned::new(connection, socket));
+    let asked = request("GET", "/health", &[], b"");
+    stream.get_mut().write_all(&asked).unwrap();
+    Reply::read(&mut stream).unwrap().ok();
+}
+
+#[test]
+fn a_certificate_makes_it_tls_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (files, connection) = trusted(folder.path());
+    let mut options = options(&["sentiment"]);
+    options.tls = Some(files);
+    let server = Running::start(options);
     let mut stream = BufReader::new(StreamOwned::new(connection, server.connect()));
     let body = json!({"text": "a film"}).to_string();
     let json_type = [("content-type", "application/json")];

@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use albert_model::{AlbertForTask, NamedParameters, TrainingBackend};
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::Xxh3Default;
 
 use super::dev::{DevSet, Scores};
+use super::exact::{self, Exact};
 use super::prepare::{Prepared, Starts};
 use super::recipe::{Parts, Plan};
 use super::set::Item;
-use super::trial::{Point, Rest, Standing, Tensors, Trial, tensors_of};
+use super::trial::{Best, Point, Rest, Standing, Tensors, Trial, tensors_of};
 use super::{FinetuneOptions, FinetuneProgress};
 use crate::error::{Error, Result};
 use crate::optim::{Moments, OptimizerState};
@@ -59,7 +60,7 @@ enum Stage {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Memory {
     stage: usize,
-    tried: Vec<(f64, f64)>,
+    tried: Vec<(Exact, Exact)>,
     best: Option<Kept>,
     tokens: u64,
     seconds: f64,
@@ -69,6 +70,7 @@ struct Memory {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Kept {
     rate: f64,
+    #[serde(with = "exact::scores")]
     scores: Scores,
     curve: Vec<Point>,
     steps: u64,
@@ -149,7 +151,7 @@ impl<B: TrainingBackend> Fit<'_, B> {
                     progress.note(&format!(
                         "rate {rate:e} came apart by step {step}; going on with the others"
                     ));
-                    memory.tried.push((rate, f64::NEG_INFINITY));
+                    memory.tried.push((Exact(rate), Exact(f64::NEG_INFINITY)));
                     memory.stage += 1;
                     continue;
                 }
@@ -165,12 +167,12 @@ impl<B: TrainingBackend> Fit<'_, B> {
             memory.tokens += rest.standing.tokens;
             memory.seconds += rest.standing.seconds;
             memory.stage += 1;
-            let Some((_, scores)) = rest.standing.best.clone() else {
+            let Some(Best { scores, .. }) = rest.standing.best.clone() else {
                 start = rest.best;
                 continue;
             };
             if let Stage::Try(rate) = stage {
-                memory.tried.push((rate, scores.main_value()));
+                memory.tried.push((Exact(rate), Exact(scores.main_value())));
             }
             // Trials of part of the length only choose the rate.
             let counts = stage == Stage::Last || self.plan.trial_share >= 1.0;
@@ -193,7 +195,11 @@ impl<B: TrainingBackend> Fit<'_, B> {
             Some(best) => Ok(Some(Fitted {
                 weights: kept,
                 scores: best.scores,
-                tried: memory.tried,
+                tried: memory
+                    .tried
+                    .iter()
+                    .map(|(rate, score)| (rate.0, score.0))
+                    .collect(),
                 rate: best.rate,
                 curve: best.curve,
                 steps: best.steps,
@@ -236,6 +242,8 @@ impl<B: TrainingBackend> Fit<'_, B> {
         let contrast = stage == Stage::Contrast;
         if contrast {
             teaching.contrast = true;
+            // The classifier's answers, which are not taught yet, are nothing to agree about.
+            teaching.r_drop = 0.0;
         } else if self.plan.few_shot_epochs > 0.0 {
             plan.train = Parts::Head;
         }
@@ -261,17 +269,19 @@ impl<B: TrainingBackend> Fit<'_, B> {
 }
 
 /// The rate with the best score; of several the lowest.
-fn best_rate(tried: &[(f64, f64)]) -> Option<f64> {
-    let best = tried.iter().filter(|(_, score)| score.is_finite());
+fn best_rate(tried: &[(Exact, Exact)]) -> Option<f64> {
+    let tried = tried.iter().map(|(rate, score)| (rate.0, score.0));
+    let best = tried.filter(|(_, score)| score.is_finite());
     let best = best.max_by(|a, b| a.1.total_cmp(&b.1).then(b.0.total_cmp(&a.0)));
-    best.map(|(rate, _)| *rate)
+    best.map(|(rate, _)| rate)
 }
 
 /// Where a run is written down while it goes on.
 pub(crate) struct StateFile {
     path: PathBuf,
     resume: bool,
-    /// What the run depends on.
+    /// A checksum of what the run depends on: configuration, recipe, examples, their pieces, and
+    /// the weights that it begins with.
     inputs: u64,
     written: Cell<Option<Instant>>,
 }
@@ -291,7 +301,7 @@ struct Info {
 }
 
 /// The layout that this version writes.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 impl StateFile {
     /// The state of the run in the output folder, which must be empty or hold one to resume.
@@ -315,10 +325,25 @@ impl StateFile {
             "{config}{:?}{random}{}{:?}{:?}",
             prepared.plan, prepared.max_length, options.train, options.dev
         );
+        let mut inputs = Xxh3Default::new();
+        inputs.update(said.as_bytes());
+        for row in prepared.train.items.iter().flat_map(|item| &item.rows) {
+            for id in &row.ids {
+                inputs.update(&id.to_le_bytes());
+            }
+        }
+        if !random {
+            for tensor in prepared.checkpoint.tensors() {
+                inputs.update(tensor.name.as_bytes());
+                let values = tensor.to_f32();
+                let bytes: Vec<u8> = values.iter().flat_map(|x| x.to_le_bytes()).collect();
+                inputs.update(&bytes);
+            }
+        }
         Ok(Self {
             path,
             resume: options.resume,
-            inputs: xxh3_64(said.as_bytes()),
+            inputs: inputs.digest(),
             written: Cell::new(Some(Instant::now())),
         })
     }

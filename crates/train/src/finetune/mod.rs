@@ -7,6 +7,7 @@
 //! and whether more examples would raise it.
 
 mod dev;
+mod exact;
 mod fit;
 mod loss;
 mod prepare;

@@ -46,6 +46,9 @@ impl Prepared {
         let checkpoint = Checkpoint::open(&options.model)?;
         checkpoint.check_finite()?;
         let tokenizer = tokenizer_of(&checkpoint)?;
+        if options.difference {
+            checkpoint.check_is_base()?;
+        }
         let task = options.task;
         let encoder = checkpoint.config();
 
@@ -55,7 +58,9 @@ impl Prepared {
             && labels
                 .names
                 .iter()
-                .all(|name| encoder.id2label.contains(name));
+                .all(|name| encoder.id2label.contains(name))
+            // A number is one output, whatever a classifier calls its first.
+            && (task != Task::Regress || encoder.id2label.len() == 1);
         if same_head {
             labels.names.clone_from(&encoder.id2label);
         }
@@ -66,6 +71,29 @@ impl Prepared {
         if plan.early_exit && (config.exits() == 0 || task == Task::Embed) {
             let message = "goes with `classify` and `regress`, and with two layers or more";
             return Err(Error::field("early_exit", message));
+        }
+        // One class a text, a token or a row.
+        let classes = task == Task::Classify && !labels.multi;
+        let refused = [
+            (
+                "few_shot_epochs",
+                plan.few_shot_epochs > 0.0 && !classes,
+                "goes with `classify` of one class a text: it draws texts of a class together",
+            ),
+            (
+                "r_drop",
+                plan.r_drop > 0.0 && !classes && task != Task::Tag,
+                "goes with `tag` and with `classify` of one class a text: it compares the \
+                 probabilities of classes",
+            ),
+            (
+                "class_weights",
+                plan.class_weights == ClassWeights::Balanced && !classes,
+                "goes with `classify` of one class a text",
+            ),
+        ];
+        if let Some((name, _, message)) = refused.into_iter().find(|(_, refused, _)| *refused) {
+            return Err(Error::field(name, message));
         }
         if let Some(dropout) = plan.dropout {
             config.hidden_dropout_prob = dropout;

@@ -55,7 +55,7 @@ pub struct Report {
     pub max_length: usize,
     /// Steps of the last trial.
     pub steps: u64,
-    /// Positions trained on, in all trials.
+    /// Positions trained on, in all trials that came to their end.
     pub tokens: u64,
     /// Seconds spent in them.
     pub seconds: f64,

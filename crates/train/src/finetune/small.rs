@@ -169,7 +169,8 @@ fn alone(plan: &Plan, seed: u64) -> Plan {
         seed: plan.seed + seed,
         rates: plan.rates[..1].to_vec(),
         trial_share: 0.0,
-        evaluations: 1.0 / plan.epochs,
+        // None on the way, whatever the number of steps: each would be a choice made on the held-out part.
+        evaluations: 0.0,
         ..plan.clone()
     }
 }

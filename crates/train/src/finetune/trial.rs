@@ -10,6 +10,7 @@ use burn::module::AutodiffModule;
 use serde::{Deserialize, Serialize};
 
 use super::dev::{DevSet, Scores};
+use super::exact;
 use super::loss::Teaching;
 use super::recipe::{Parts, Plan};
 use super::set::{Item, Target};
@@ -44,11 +45,24 @@ pub(crate) struct Standing {
     pub step: u64,
     pub tokens: u64,
     pub seconds: f64,
-    pub best: Option<(u64, Scores)>,
+    pub best: Option<Best>,
     pub without_gain: usize,
     pub curve: Vec<Point>,
     pub optimizer_steps: u64,
     pub ended: bool,
+    /// Of the losses since the last row of the curve, and how many they are.
+    pub losses: f64,
+    pub passes: usize,
+    /// Steps, one after another and up to the last, that had no finite gradient.
+    pub lost: usize,
+}
+
+/// The best look at the dev set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Best {
+    pub step: u64,
+    #[serde(with = "exact::scores")]
+    pub scores: Scores,
 }
 
 /// A row of `finetune.csv`.
@@ -117,7 +131,6 @@ impl<B: TrainingBackend> Trial<'_, B> {
 
         let batches = self.batches_a_pass();
         let every = ((batches as f64 / self.plan.evaluations).round() as u64).max(1);
-        let (mut losses, mut passes, mut lost) = (0.0, 0usize, 0usize);
         let mut order = (u64::MAX, Vec::new());
         let (step_before, tokens_before) = (standing.step, standing.tokens);
         let before = standing.seconds;
@@ -146,12 +159,12 @@ impl<B: TrainingBackend> Trial<'_, B> {
             let rate = self.rate_at(standing.step);
             if norm.is_finite() && value.is_finite() {
                 model = optimizer.step(model, gradients, rate)?;
-                losses += value;
-                passes += 1;
-                lost = 0;
+                standing.losses += value;
+                standing.passes += 1;
+                standing.lost = 0;
             } else {
-                lost += 1;
-                if lost >= MOST_LOST_STEPS {
+                standing.lost += 1;
+                if standing.lost >= MOST_LOST_STEPS {
                     return Err(Error::Diverged {
                         rate: self.rate,
                         step: standing.step,
@@ -163,13 +176,15 @@ impl<B: TrainingBackend> Trial<'_, B> {
             // The pace is this process's: before it was resumed, a run may have gone at another.
             let elapsed = began.elapsed().as_secs_f64().max(1e-9);
             standing.seconds = before + elapsed;
-            let smooth = shown.map_or(value, |shown| 0.95 * shown + 0.05 * value);
-            shown = Some(smooth);
+            // A step without a finite loss is counted above and leaves the picture as it was.
+            if value.is_finite() {
+                shown = Some(shown.map_or(value, |shown| 0.95 * shown + 0.05 * value));
+            }
             progress.step(&FinetuneStep {
                 trial: self.number,
                 step: standing.step,
                 steps: self.steps,
-                loss: smooth,
+                loss: shown.unwrap_or(value),
                 rate,
                 tokens_per_second: (standing.tokens - tokens_before) as f64 / elapsed,
                 seconds_left: elapsed / (standing.step - step_before) as f64
@@ -196,10 +211,10 @@ impl<B: TrainingBackend> Trial<'_, B> {
                 tokens: standing.tokens,
                 seconds: standing.seconds,
                 rate,
-                loss: losses / passes.max(1) as f64,
+                loss: standing.losses / standing.passes.max(1) as f64,
                 dev: dev.clone(),
             };
-            (losses, passes) = (0.0, 0);
+            (standing.losses, standing.passes) = (0.0, 0);
             progress.evaluated(&Evaluation {
                 trial: self.number,
                 step: point.step,
@@ -208,14 +223,15 @@ impl<B: TrainingBackend> Trial<'_, B> {
             });
             standing.curve.push(point);
             match (dev, &standing.best) {
-                (Some(dev), Some((_, best))) if !dev.beats(best) => {
+                (Some(dev), Some(best)) if !dev.beats(&best.scores) => {
                     standing.without_gain += 1;
                     standing.ended = standing.without_gain >= self.plan.patience;
                 }
                 (dev, _) => {
                     best = tensors_of(&model);
                     standing.without_gain = 0;
-                    standing.best = dev.map(|dev| (standing.step, dev));
+                    let step = standing.step;
+                    standing.best = dev.map(|scores| Best { step, scores });
                 }
             }
             let rest = self.rest(standing, model, &optimizer, best)?;

@@ -4,7 +4,7 @@ use albert_checkpoint::{AlbertConfig, Checkpoint, DType, SaveTensor, save};
 use albert_data::Dataset;
 use albert_train::finetune::Task;
 
-use crate::common::{classes, mini, options, questions, run, scores};
+use crate::common::{any_classes, classes, mini, options, questions, run, scores, tags};
 
 const RECIPE: &str = "epochs = 1\nbatch = 8\nrates = [1e-4]";
 
@@ -53,6 +53,67 @@ fn labels_and_kinds_that_do_not_fit() {
         message.starts_with("train.jsonl: question q1: the question has"),
         "{message}"
     );
+}
+
+#[test]
+fn settings_that_would_do_nothing() {
+    for (setting, task, data) in [
+        ("few_shot_epochs = 1.0", Task::Tag, tags(8)),
+        ("r_drop = 1.0", Task::Answer, questions(8)),
+        ("r_drop = 1.0", Task::Classify, any_classes(8)),
+        ("class_weights = \"balanced\"", Task::Regress, scores(8)),
+    ] {
+        let home = tempfile::tempdir().unwrap();
+        let recipe = format!("{RECIPE}\n{setting}");
+        let output = home.path().join("model");
+        let options = options(task, data.clone(), data, &recipe, &output);
+        let message = run(&options).unwrap_err().to_string();
+        let name = setting.split(' ').next().unwrap();
+        assert!(
+            message.contains(&format!("`{name}`: goes with")),
+            "{message}"
+        );
+    }
+}
+
+/// Before anything is learnt, not after.
+#[test]
+fn a_difference_from_a_difference() {
+    let home = tempfile::tempdir().unwrap();
+    let output = home.path().join("model");
+    let mut options = options(Task::Classify, classes(8), classes(8), RECIPE, &output);
+    options.model = mini().with_file_name("sentiment");
+    options.difference = true;
+    let message = run(&options).unwrap_err().to_string();
+    assert!(message.contains("cannot be a base"), "{message}");
+    assert!(!output.exists());
+}
+
+/// A classifier whose labels have no names looks like a head for numbers.
+#[test]
+fn numbers_are_learnt_from_a_classifier_without_names() {
+    let home = tempfile::tempdir().unwrap();
+    let first = home.path().join("classifier");
+    run(&options(
+        Task::Classify,
+        classes(8),
+        classes(8),
+        RECIPE,
+        &first,
+    ))
+    .unwrap();
+    let path = first.join("config.json");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let config = config
+        .replace("animal", "LABEL_0")
+        .replace("tool", "LABEL_1");
+    std::fs::write(&path, config).unwrap();
+    let second = home.path().join("numbers");
+    let mut given = options(Task::Regress, scores(8), scores(8), RECIPE, &second);
+    given.model = first;
+    run(&given).unwrap();
+    let checkpoint = Checkpoint::open(&second).unwrap();
+    assert_eq!(checkpoint.config().id2label.len(), 1);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use albert_model::Cpu;
 use albert_train::finetune;
 use albert_train::finetune::{FinetuneProgress, FinetuneStep, Task};
 
-use crate::common::{classes, options, run};
+use crate::common::{classes, mini, options, run};
 
 const RECIPE: &str =
     "epochs = 3\nbatch = 8\nrates = [1e-4, 3e-4]\ntrial_share = 0.5\nclassifier_dropout = 0.1";
@@ -82,4 +82,40 @@ fn only_the_same_run_goes_on() {
     other.resume = true;
     let message = run(&other).unwrap_err().to_string();
     assert!(message.contains("other examples"), "{message}");
+
+    // Other weights of the same shapes.
+    let mut other = options(Task::Classify, classes(40), classes(16), RECIPE, &output);
+    other.model = mini().with_file_name("sentences");
+    other.resume = true;
+    let message = run(&other).unwrap_err().to_string();
+    assert!(message.contains("another model"), "{message}");
+}
+
+#[test]
+fn a_rate_that_came_apart_does_not_end_the_others() {
+    let home = tempfile::tempdir().unwrap();
+    let output = home.path().join("model");
+    let recipe = "epochs = 6\nbatch = 8\nrates = [1e30, 1e-4]\ntrial_share = 1.0";
+    let mut given = options(Task::Classify, classes(40), classes(16), recipe, &output);
+    let stop = AtomicBool::new(false);
+    let mut progress = StopInSecond { stop: &stop };
+    let outcome = finetune::<Cpu>(&given, &Default::default(), &stop, &mut progress);
+    assert_eq!(outcome.unwrap(), None);
+    given.resume = true;
+    let report = run(&given).unwrap();
+    assert_eq!(report.rate, 1e-4);
+    assert_eq!(report.tried[0], (1e30, f64::NEG_INFINITY));
+}
+
+/// Stops in the second trial.
+struct StopInSecond<'a> {
+    stop: &'a AtomicBool,
+}
+
+impl FinetuneProgress for StopInSecond<'_> {
+    fn step(&mut self, step: &FinetuneStep) {
+        if step.trial.0 == 2 {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
 }
