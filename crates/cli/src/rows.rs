@@ -1,23 +1,37 @@
 //! Rows of a JSONL file, with errors that name the file and the line.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 
+use albert_data::plain_name;
 use anyhow::{Context, Result, anyhow, bail};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-/// `{"text"}` or `{"text", "text_pair"}`, by other names `text_a` and `text_b`; further keys are
-/// ignored.
+/// `{"text"}` or `{"text", "text_pair"}`, or by the other names that data sets have for them; further
+/// keys are ignored.
 #[derive(Deserialize)]
 pub struct TextRow {
-    #[serde(alias = "text_a")]
+    #[serde(
+        alias = "text_a",
+        alias = "sentence",
+        alias = "sentence1",
+        alias = "premise"
+    )]
     pub text: String,
-    #[serde(alias = "text_b")]
+    #[serde(alias = "text_b", alias = "sentence2", alias = "hypothesis")]
     pub text_pair: Option<String>,
+}
+
+/// A [`TextRow`] that has both texts.
+#[derive(Deserialize)]
+pub struct PairRow {
+    #[serde(alias = "text_a", alias = "sentence1", alias = "premise")]
+    pub text: String,
+    #[serde(alias = "text_b", alias = "sentence2", alias = "hypothesis")]
+    pub text_pair: String,
 }
 
 /// A row of text, or `{"input_ids"}` with or without `"token_type_ids"`; further keys are ignored.
@@ -39,25 +53,36 @@ pub struct Rows<T> {
     plain: bool,
     line: usize,
     buffer: Vec<u8>,
+    /// Whether the file could not be read on.
+    broken: bool,
     row: PhantomData<T>,
 }
 
 impl<T: DeserializeOwned> Rows<T> {
-    /// Opens a file, or the standard input for `-`.
+    /// Opens a file, packed if it is named `.zst`, or the standard input for `-`.
     pub fn open(path: &Path) -> Result<Self> {
+        let name = plain_name(path);
+        for table in [".csv", ".tsv"] {
+            if name.ends_with(table) {
+                bail!(
+                    "{}: rows are JSON objects, one a line, or the lines of a .txt; {table} is read \
+                     where examples with labels are (`albert evaluate`, `albert finetune`)",
+                    path.display()
+                );
+            }
+        }
         let reader: Box<dyn BufRead> = if path.as_os_str() == "-" {
             Box::new(BufReader::new(io::stdin()))
         } else {
-            let file = File::open(path).with_context(|| path.display().to_string())?;
-            Box::new(BufReader::new(file))
+            albert_data::open(path)?
         };
-        let (path, buffer) = (path.to_owned(), Vec::new());
         Ok(Self {
-            plain: path.extension().is_some_and(|end| end == "txt"),
-            path,
+            plain: name.ends_with(".txt"),
+            path: path.to_owned(),
             reader,
             line: 0,
-            buffer,
+            buffer: Vec::new(),
+            broken: false,
             row: PhantomData,
         })
     }
@@ -77,15 +102,30 @@ impl<T: DeserializeOwned> Rows<T> {
         self.line
     }
 
+    /// Whether the file could not be read to its end: the error was the last row.
+    pub fn is_broken(&self) -> bool {
+        self.broken
+    }
+
     fn read(&mut self) -> Result<Option<T>> {
-        self.buffer.clear();
-        self.line += 1;
-        if self.reader.read_until(b'\n', &mut self.buffer)? == 0 {
+        if self.broken {
             return Ok(None);
         }
-        let text = std::str::from_utf8(&self.buffer)
-            .context("not UTF-8")?
-            .trim();
+        self.buffer.clear();
+        self.line += 1;
+        match self.reader.read_until(b'\n', &mut self.buffer) {
+            Ok(0) => return Ok(None),
+            Ok(_) => {}
+            Err(error) => {
+                self.broken = true;
+                return Err(error.into());
+            }
+        }
+        let mut text = std::str::from_utf8(&self.buffer).context("not UTF-8")?;
+        if self.line == 1 {
+            text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        }
+        let text = text.trim();
         if text.is_empty() {
             bail!("a blank line is no row");
         }

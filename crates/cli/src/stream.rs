@@ -81,10 +81,7 @@ pub fn answer<T: DeserializeOwned, A: Serialize>(
             done += 1;
         }
         let rate = done as f64 / began.elapsed().as_secs_f64().max(1e-9);
-        steps.show(&format!(
-            "{} rows answered, {rate:.0}/s",
-            output::thousands(done)
-        ));
+        steps.show(&format!("{} rows, {rate:.0}/s", output::thousands(done)));
     }
     steps.finish();
     if failed > 0 {
@@ -93,6 +90,12 @@ pub fn answer<T: DeserializeOwned, A: Serialize>(
             output::thousands(failed),
             output::thousands(done)
         ));
+    }
+    if rows.is_broken() {
+        bail!("{}: could not be read to its end", input.display());
+    }
+    if done > 0 && failed == done {
+        bail!("{}: no row could be answered", input.display());
     }
     Ok(())
 }

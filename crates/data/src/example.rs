@@ -1,5 +1,7 @@
 //! What a dataset is made of.
 
+use std::collections::BTreeMap;
+
 /// A text, or a pair, and the names of its classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TextExample {
@@ -98,6 +100,26 @@ pub enum Dataset {
 }
 
 impl Dataset {
+    /// Gives labels other names; those that are not listed stay.
+    pub fn rename_labels(&mut self, names: &BTreeMap<String, String>) {
+        let rename = |label: &mut String| {
+            if let Some(name) = names.get(label) {
+                label.clone_from(name);
+            }
+        };
+        match self {
+            Dataset::Classes { examples, .. } => examples
+                .iter_mut()
+                .flat_map(|example| &mut example.labels)
+                .for_each(rename),
+            Dataset::Tags(examples) => examples
+                .iter_mut()
+                .flat_map(|example| &mut example.tags)
+                .for_each(rename),
+            _ => {}
+        }
+    }
+
     /// How many examples there are.
     pub fn len(&self) -> usize {
         match self {

@@ -1,24 +1,34 @@
 //! Text files, plain or packed.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{BufRead, BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use crate::{Error, Result};
 
+/// A file to be read piece by piece; of one named `.zst` what is packed in it.
+///
+/// # Errors
+/// [`Error::Io`] if it cannot be opened, or is a folder.
+pub fn open(path: &Path) -> Result<Box<dyn BufRead>> {
+    let file = File::open(path).map_err(Error::io(path))?;
+    if file.metadata().is_ok_and(|data| data.is_dir()) {
+        return Err(Error::io(path)(ErrorKind::IsADirectory.into()));
+    }
+    if path.extension().is_some_and(|end| end == "zst") {
+        let packed = zstd::Decoder::new(file).map_err(Error::io(path))?;
+        return Ok(Box::new(BufReader::new(packed)));
+    }
+    Ok(Box::new(BufReader::new(file)))
+}
+
 /// The whole text of a file; of one named `.zst` what is packed in it. A byte-order mark at the
 /// beginning is left out.
 pub(crate) fn text(path: &Path) -> Result<String> {
-    let mut file = File::open(path).map_err(Error::io(path))?;
     let mut bytes = Vec::new();
-    if path.extension().is_some_and(|end| end == "zst") {
-        let packed = zstd::Decoder::new(file);
-        packed
-            .and_then(|mut text| text.read_to_end(&mut bytes))
-            .map_err(Error::io(path))?;
-    } else {
-        file.read_to_end(&mut bytes).map_err(Error::io(path))?;
-    }
+    open(path)?
+        .read_to_end(&mut bytes)
+        .map_err(Error::io(path))?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let before = &error.as_bytes()[..valid];
@@ -32,7 +42,7 @@ pub(crate) fn text(path: &Path) -> Result<String> {
 }
 
 /// The name without `.zst`.
-pub(crate) fn plain_name(path: &Path) -> String {
+pub fn plain_name(path: &Path) -> String {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.strip_suffix(".zst").unwrap_or(&name).to_owned()
 }

@@ -38,5 +38,6 @@ pub use error::{Error, Result};
 pub use example::{
     AnswerText, ChoiceExample, Dataset, QuestionExample, ScoreExample, TagExample, TextExample,
 };
+pub use file::{open, plain_name};
 pub use format::{Columns, Format, ReadOptions, detect, read};
 pub use seq::read_seq_labels;

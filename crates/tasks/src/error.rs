@@ -52,8 +52,8 @@ pub enum Error {
         /// The beginning of the text.
         text: String,
     },
-    /// One of the two texts of [`crate::SentenceOrder`] has no pieces.
-    #[error("{0} is blank: there is no order to judge")]
+    /// A text that [`crate::SentenceOrder`] or [`crate::Answerer`] needs has no pieces.
+    #[error("{0} is blank")]
     BlankText(&'static str),
     /// A question that leaves no room for its context.
     #[error("the question has {length} pieces; with this window it may have {most}")]

@@ -59,6 +59,9 @@ pub struct ColumnArgs {
     /// The column of the label
     #[arg(long, value_name = "NAME")]
     pub label_column: Option<String>,
+    /// Other names for labels, as 0=negative 1=positive
+    #[arg(long, value_name = "LABEL=NAME", num_args = 1.., value_parser = renaming)]
+    pub label_names: Vec<(String, String)>,
 }
 
 impl From<&ColumnArgs> for Columns {
@@ -68,5 +71,14 @@ impl From<&ColumnArgs> for Columns {
             text_pair: args.pair_column.clone(),
             label: args.label_column.clone(),
         }
+    }
+}
+
+fn renaming(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((label, name)) if !label.is_empty() && !name.is_empty() => {
+            Ok((label.to_owned(), name.to_owned()))
+        }
+        _ => Err(format!("`{text}` is not LABEL=NAME")),
     }
 }

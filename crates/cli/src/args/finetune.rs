@@ -31,7 +31,7 @@ pub struct FinetuneArgs {
     /// The folder to write; must be new or empty unless --resume
     #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
-    /// A TOML recipe; see configs/finetune.toml
+    /// A TOML recipe; see configs/finetune/all.toml
     #[arg(long, value_name = "FILE")]
     pub recipe: Option<PathBuf>,
     /// The files' format; without it, what their names and first lines tell
@@ -48,9 +48,6 @@ pub struct FinetuneArgs {
     pub dev_split: Option<String>,
     #[command(flatten)]
     pub columns: ColumnArgs,
-    /// Other names for labels, as 0=negative 1=positive
-    #[arg(long, value_name = "LABEL=NAME", num_args = 1.., value_parser = renaming)]
-    pub label_names: Vec<(String, String)>,
     /// Learn from so many examples of each class only, drawn by the seed
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub per_class: Option<u32>,
@@ -103,13 +100,4 @@ pub struct FinetuneArgs {
     /// Print JSON lines instead of a progress bar
     #[arg(long)]
     pub json: bool,
-}
-
-fn renaming(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((label, name)) if !label.is_empty() && !name.is_empty() => {
-            Ok((label.to_owned(), name.to_owned()))
-        }
-        _ => Err(format!("`{text}` is not LABEL=NAME")),
-    }
 }

@@ -10,7 +10,7 @@ use super::ModelArgs;
 /// Where the rows come from, and what becomes of those that fail.
 #[derive(Args)]
 pub struct RowsArgs {
-    /// Rows from a file: JSON objects, one a line, or a .txt with a text a line; - for standard input
+    /// Rows from a file: JSON objects, one a line, or a .txt with a text a line; .zst of either; - for standard input
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     /// End at the first row that fails, instead of reporting it in its place
@@ -99,10 +99,20 @@ pub struct TagArgs {
     Rows are {\"question\", \"context\"}. Places are characters of the context, from 0.")]
 pub struct AnswerArgs {
     /// The question
-    #[arg(long, value_name = "TEXT", required_unless_present = "input")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with = "input",
+        required_unless_present = "input"
+    )]
     pub question: Option<String>,
     /// The file with the text to find the answer in; - for standard input
-    #[arg(long, value_name = "FILE", required_unless_present = "input")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with = "input",
+        required_unless_present = "input"
+    )]
     pub context: Option<PathBuf>,
     #[command(flatten)]
     pub model: ModelArgs,
@@ -127,13 +137,24 @@ pub struct AnswerArgs {
 )]
 pub struct ChooseArgs {
     /// The question; a _ in it stands for the choice
-    #[arg(long, value_name = "TEXT", required_unless_present = "input")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        conflicts_with = "input",
+        required_unless_present = "input"
+    )]
     pub question: Option<String>,
     /// What to choose from
-    #[arg(long, value_name = "TEXT", num_args = 2.., required_unless_present = "input")]
+    #[arg(
+        long,
+        value_name = "TEXT",
+        num_args = 2..,
+        conflicts_with = "input",
+        required_unless_present = "input"
+    )]
     pub choices: Vec<String>,
     /// The file with the text that the question is about; - for standard input
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "input")]
     pub context: Option<PathBuf>,
     #[command(flatten)]
     pub model: ModelArgs,

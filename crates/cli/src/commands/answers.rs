@@ -15,7 +15,7 @@ use crate::args::{
     AnswerArgs, ChooseArgs, ClassifyArgs, EmbedArgs, SimilarityArgs, TagArgs, ZeroShotArgs,
 };
 use crate::output;
-use crate::rows::TextRow;
+use crate::rows::{PairRow, TextRow};
 use crate::stream::{self, unsure, with_abstention};
 
 use super::{TaskModel, open_task, with_exit};
@@ -164,6 +164,9 @@ pub fn answer(args: AnswerArgs) -> Result<()> {
     let (Some(question), Some(context)) = (&args.question, &args.context) else {
         bail!("--question and --context, or --input");
     };
+    if question.trim().is_empty() {
+        bail!("--question is blank");
+    }
     let text = whole_text(context)?;
     let said = task
         .answer(question, &text, &options)
@@ -303,11 +306,10 @@ struct Similarity {
 pub fn similarity(args: SimilarityArgs) -> Result<()> {
     let task = embedder(&args.model)?;
     if args.rows.input.is_some() {
-        return stream::answer(&args.rows, None, |rows: &[TextRow]| {
-            let texts = rows.iter().flat_map(|row| {
-                let pair = row.text_pair.as_deref();
-                [row.text.as_str(), pair.unwrap_or_default()]
-            });
+        return stream::answer(&args.rows, None, |rows: &[PairRow]| {
+            let texts = rows
+                .iter()
+                .flat_map(|row| [row.text.as_str(), &row.text_pair]);
             let vectors = task.embed(&texts.collect::<Vec<_>>())?;
             let cosines = vectors.chunks(2).map(|pair| Similarity {
                 similarity: cosine(&pair[0].vector, &pair[1].vector),
@@ -337,6 +339,14 @@ pub fn zero_shot(args: ZeroShotArgs) -> Result<()> {
         task = task.with_hypothesis(hypothesis)?;
     }
     let classes: Vec<&str> = args.classes.iter().map(String::as_str).collect();
+    for (i, class) in classes.iter().enumerate() {
+        if class.trim().is_empty() {
+            bail!("--classes: class {} is blank", i + 1);
+        }
+        if classes[..i].contains(class) {
+            bail!("--classes: `{class}` is there twice");
+        }
+    }
     let classify = |text: &str| task.classify(text, &classes, args.multi_label);
     if args.rows.input.is_some() {
         return stream::answer(&args.rows, args.abstain, |rows: &[TextRow]| {

@@ -1,12 +1,13 @@
 //! `albert evaluate`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use albert_checkpoint::{AlbertConfig, ProblemType, write_atomic};
 use albert_data::{Dataset, Format, ReadOptions, detect, read};
 use albert_eval::{Evaluation, Model, evaluate, report};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 
 use super::{TaskModel, open_task, with_exit};
@@ -17,17 +18,26 @@ use crate::progress::{Steps, duration};
 pub fn run(args: EvaluateArgs) -> Result<()> {
     let task = with_exit(open_task(&args.model, "sentiment")?, args.exit)?;
     let (format, data) = examples(task.engine.config(), &args.data, &args.examples)?;
-    let evaluation = score(task, &data, &args.data, format)?;
-    if let Some(path) = &args.predictions {
-        write_atomic(path, predictions(&data, &evaluation)?.as_bytes())?;
+    for path in [&args.report, &args.predictions].into_iter().flatten() {
+        must_have_a_folder(path)?;
     }
+    let evaluation = score(task, &data, &args.data, format)?;
+    // The scores are shown whatever becomes of the files.
+    show(&evaluation, args.json)?;
     if let Some(path) = &args.report {
         let model = args.model.model.as_deref().unwrap_or("sentiment");
         let title = format!("{model} on {}", args.data.display());
         write_atomic(path, report(&title, &evaluation).as_bytes())?;
     }
-    if args.json {
-        return output::json(&evaluation);
+    if let Some(path) = &args.predictions {
+        write_atomic(path, predictions(&data, &evaluation)?.as_bytes())?;
+    }
+    Ok(())
+}
+
+fn show(evaluation: &Evaluation, json: bool) -> Result<()> {
+    if json {
+        return output::json(evaluation);
     }
     let rows: Vec<Vec<String>> = evaluation
         .metrics
@@ -45,6 +55,20 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         output::thousands(evaluation.rows as u64),
         duration(evaluation.seconds)
     ))
+}
+
+/// Before an hour is spent on what could not be written then.
+fn must_have_a_folder(path: &Path) -> Result<()> {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() && !folder.is_dir() => {
+            bail!(
+                "{}: there is no folder {}",
+                path.display(),
+                folder.display()
+            )
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Labelled examples for a model of the configuration, and the format they are in.
@@ -66,7 +90,10 @@ pub fn examples(
             && config.architecture.has_pooler()
             && matches!(format, Format::Jsonl | Format::Csv | Format::Tsv),
     };
-    Ok((format, read(path, &options)?))
+    let mut data = read(path, &options)?;
+    let names: BTreeMap<String, String> = args.columns.label_names.iter().cloned().collect();
+    data.rename_labels(&names);
+    Ok((format, data))
 }
 
 /// What a model scores on examples, with progress.

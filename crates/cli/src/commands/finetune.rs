@@ -1,6 +1,6 @@
 //! `albert finetune`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -72,7 +72,7 @@ fn options(args: &FinetuneArgs) -> Result<FinetuneOptions> {
     }
     recipe.check()?;
 
-    let names: BTreeMap<String, String> = args.label_names.iter().cloned().collect();
+    let names: BTreeMap<String, String> = args.columns.label_names.iter().cloned().collect();
     let source = |path: &Path, format: Option<Format>, split: &Option<String>| -> Result<Source> {
         let options = ReadOptions {
             format,
@@ -80,12 +80,14 @@ fn options(args: &FinetuneArgs) -> Result<FinetuneOptions> {
             split: split.clone(),
             scores: args.task == Task::Regress,
         };
-        let mut source = Source {
-            path: path.to_owned(),
-            data: read(path, &options)?,
-        };
-        source.rename(&names);
-        Ok(source)
+        let mut data = read(path, &options)?;
+        if args.task == Task::Embed && are_numbers(&data) {
+            let scores = true;
+            data = read(path, &ReadOptions { scores, ..options })?;
+        }
+        data.rename_labels(&names);
+        let path = path.to_owned();
+        Ok(Source { path, data })
     };
     let mut train = args
         .train
@@ -321,4 +323,16 @@ fn said(scores: &Scores) -> String {
     values.fold(String::new(), |text, (name, value)| {
         format!("{text}, dev {} {value:.4}", name.replace('_', " "))
     })
+}
+
+/// Whether the labels of pairs of texts are numbers, more than two of them: how alike they are.
+fn are_numbers(data: &Dataset) -> bool {
+    let Dataset::Classes { examples, .. } = data else {
+        return false;
+    };
+    let mut labels = BTreeSet::new();
+    for example in examples {
+        labels.extend(example.labels.iter().map(String::as_str));
+    }
+    labels.len() > 2 && labels.iter().all(|label| label.parse::<f64>().is_ok())
 }

@@ -1,5 +1,7 @@
 //! What the program answers.
 
+use std::fs;
+
 use crate::common::{golden, root, stdout, text};
 use serde_json::Value;
 
@@ -276,4 +278,36 @@ fn every_command_has_help_with_an_example() {
             "{command:?}: {help}"
         );
     }
+}
+
+#[test]
+fn rows_begin_behind_a_byte_order_mark_and_have_the_names_of_data_sets() {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("rows.jsonl");
+    let rows = "\u{feff}{\"text\": \"A lovely film.\"}\r\n{\"sentence\": \"An awful film.\"}\r\n";
+    fs::write(&path, rows).unwrap();
+    let said = stdout(&["classify", "--input", text(&path)]);
+    let labels: Vec<Value> = said
+        .lines()
+        .map(|line| parse(line)["label"].take())
+        .collect();
+    assert_eq!(labels, ["positive", "negative"]);
+}
+
+/// What was learnt under other names is scored under them.
+#[test]
+fn labels_are_scored_by_other_names() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data.csv");
+    fs::write(&data, "text,label\nA lovely film.,yes\nAn awful film.,no\n").unwrap();
+    let said = stdout(&[
+        "evaluate",
+        "--data",
+        text(&data),
+        "--json",
+        "--label-names",
+        "yes=positive",
+        "no=negative",
+    ]);
+    assert_eq!(parse(&said)["metrics"]["accuracy"], 1.0);
 }

@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::{failure, golden, names, text};
+use crate::common::{albert, failure, golden, names, text};
 
 #[test]
 fn wrong_usage_ends_with_2() {
@@ -43,6 +43,60 @@ fn text_without_a_mask_is_refused() {
         &failure(&["fill-mask", "[MASK] here", "nothing here"], 1),
         &["text 2", "[MASK]"],
     );
+}
+
+#[test]
+fn what_holds_no_rows_is_refused_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = text(folder.path());
+    names(
+        &failure(&["classify", "--input", dir], 1),
+        &[dir, "directory"],
+    );
+    names(
+        &failure(&["embed", "--input", "texts.csv"], 1),
+        &["texts.csv", "JSON objects"],
+    );
+    // Each row has its error in its place; that none was answered is a failure.
+    let path = folder.path().join("rows.jsonl");
+    fs::write(&path, "{\"text\": \"hello\"}\n").unwrap();
+    let output = albert(&["similarity", "--input", text(&path)]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stdout).unwrap();
+    names(&said, &["rows.jsonl, line 1", "text_pair"]);
+}
+
+#[test]
+fn classes_and_questions_must_say_something() {
+    let zero_shot = |classes: [&str; 2]| {
+        failure(
+            &["zero-shot", "a text", "--classes", classes[0], classes[1]],
+            1,
+        )
+    };
+    names(&zero_shot(["a", " "]), &["--classes", "class 2"]);
+    names(&zero_shot(["a", "a"]), &["--classes", "`a`", "twice"]);
+    let answer = ["answer", "--question", " ", "--context", "no-such-file"];
+    names(&failure(&answer, 1), &["--question is blank"]);
+}
+
+#[test]
+fn scores_are_not_computed_for_a_place_that_is_not_there() {
+    let evaluate = [
+        "evaluate",
+        "--data",
+        "none.csv",
+        "--format",
+        "csv",
+        "--report",
+        "/no/such/r.html",
+    ];
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data.csv");
+    fs::write(&data, "text,label\nlovely,positive\nawful,negative\n").unwrap();
+    let mut given = evaluate;
+    given[2] = text(&data);
+    names(&failure(&given, 1), &["/no/such/r.html", "/no/such"]);
 }
 
 #[test]

@@ -211,6 +211,10 @@ pub(crate) async fn zero_shot(
     }
     for (row, label) in request.labels.iter().enumerate() {
         check_text("labels", Some(row), label, limits)?;
+        if request.labels[..row].contains(label) {
+            let detail = format!("`{label}` is there twice");
+            return Err(Problem::field("labels", detail));
+        }
     }
     if request.text.texts.len() * request.labels.len() > limits.rows {
         let detail = format!(

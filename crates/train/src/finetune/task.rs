@@ -1,6 +1,6 @@
 //! What can be fine-tuned for, and the labels that a head tells apart.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -109,28 +109,6 @@ pub struct Source {
     pub path: PathBuf,
     /// What was in it.
     pub data: Dataset,
-}
-
-impl Source {
-    /// Gives labels other names; those that are not listed stay.
-    pub fn rename(&mut self, names: &BTreeMap<String, String>) {
-        let rename = |label: &mut String| {
-            if let Some(name) = names.get(label) {
-                label.clone_from(name);
-            }
-        };
-        match &mut self.data {
-            Dataset::Classes { examples, .. } => examples
-                .iter_mut()
-                .flat_map(|example| &mut example.labels)
-                .for_each(rename),
-            Dataset::Tags(examples) => examples
-                .iter_mut()
-                .flat_map(|example| &mut example.tags)
-                .for_each(rename),
-            _ => {}
-        }
-    }
 }
 
 /// The names of a head's outputs.
