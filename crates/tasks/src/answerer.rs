@@ -76,7 +76,8 @@ pub struct Answered {
     /// Whether the model finds that the context has no answer; the answers are the best all the
     /// same. Always false of a model that has not learnt to tell.
     pub no_answer: bool,
-    /// How likely that is, by the scores: 0.5 at the folder's threshold.
+    /// How likely that is, by the scores: 0.5 at the folder's threshold. Of a model that has not learnt
+    /// to tell it says nothing.
     pub no_answer_probability: f32,
     /// By how much the score of no answer exceeds the best answer's.
     pub no_answer_score: f32,
