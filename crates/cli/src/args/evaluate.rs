@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use albert_data::{Columns, Format};
+use albert_data::{Columns, Dataset, Format};
 use clap::Args;
 
 use super::{ExitArgs, ModelArgs};
@@ -62,6 +62,13 @@ pub struct ColumnArgs {
     /// Other names for labels, as 0=negative 1=positive
     #[arg(long, value_name = "LABEL=NAME", num_args = 1.., value_parser = renaming)]
     pub label_names: Vec<(String, String)>,
+}
+
+impl ColumnArgs {
+    /// Gives the labels of examples their other names.
+    pub fn rename(&self, data: &mut Dataset) {
+        data.rename_labels(&self.label_names.iter().cloned().collect());
+    }
 }
 
 impl From<&ColumnArgs> for Columns {

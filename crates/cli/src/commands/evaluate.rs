@@ -1,6 +1,5 @@
 //! `albert evaluate`.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
@@ -91,8 +90,7 @@ pub fn examples(
             && matches!(format, Format::Jsonl | Format::Csv | Format::Tsv),
     };
     let mut data = read(path, &options)?;
-    let names: BTreeMap<String, String> = args.columns.label_names.iter().cloned().collect();
-    data.rename_labels(&names);
+    args.columns.rename(&mut data);
     Ok((format, data))
 }
 

@@ -72,7 +72,6 @@ fn options(args: &FinetuneArgs) -> Result<FinetuneOptions> {
     }
     recipe.check()?;
 
-    let names: BTreeMap<String, String> = args.columns.label_names.iter().cloned().collect();
     let source = |path: &Path, format: Option<Format>, split: &Option<String>| -> Result<Source> {
         let options = ReadOptions {
             format,
@@ -85,7 +84,7 @@ fn options(args: &FinetuneArgs) -> Result<FinetuneOptions> {
             let scores = true;
             data = read(path, &ReadOptions { scores, ..options })?;
         }
-        data.rename_labels(&names);
+        args.columns.rename(&mut data);
         let path = path.to_owned();
         Ok(Source { path, data })
     };

@@ -6,15 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use albert_server::{Order, TlsFiles};
+use albert_server::{Order, ServeOptions, TlsFiles};
 use serde_json::json;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::client::*;
 
-/// A certificate in files, and a caller that trusts it.
-fn trusted(folder: &Path) -> (TlsFiles, ClientConnection) {
+/// A server's options with a certificate, and a caller that trusts it.
+fn trusted(folder: &Path) -> (ServeOptions, ClientConnection) {
     let files = TlsFiles {
         certificate: folder.join("certificate.pem"),
         key: folder.join("key.pem"),
@@ -31,16 +31,16 @@ fn trusted(folder: &Path) -> (TlsFiles, ClientConnection) {
         .with_no_client_auth();
     let name = "localhost".try_into().unwrap();
     let connection = ClientConnection::new(Arc::new(config), name).unwrap();
-    (files, connection)
+    let mut options = options(&["sentiment"]);
+    options.tls = Some(files);
+    (options, connection)
 }
 
 /// Whoever has connected in time is answered, though it agrees on keys when the server ends already.
 #[test]
 fn a_slow_handshake_at_the_end_is_answered() {
     let folder = tempfile::tempdir().unwrap();
-    let (files, connection) = trusted(folder.path());
-    let mut options = options(&["sentiment"]);
-    options.tls = Some(files);
+    let (mut options, connection) = trusted(folder.path());
     options.limits.notice_ms = 50;
     let server = Running::start(options);
     let socket = server.connect();
@@ -55,9 +55,7 @@ fn a_slow_handshake_at_the_end_is_answered() {
 #[test]
 fn a_certificate_makes_it_tls_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let (files, connection) = trusted(folder.path());
-    let mut options = options(&["sentiment"]);
-    options.tls = Some(files);
+    let (options, connection) = trusted(folder.path());
     let server = Running::start(options);
     let mut stream = BufReader::new(StreamOwned::new(connection, server.connect()));
     let body = json!({"text": "a film"}).to_string();

@@ -49,7 +49,8 @@ pub struct Report {
     pub train: Option<Scores>,
     /// The rate that was taken.
     pub rate: f64,
-    /// Rates that were tried, with their best dev scores.
+    /// Rates that were tried, with their best dev scores: minus infinity, in JSON `null`, of a rate
+    /// that came apart.
     pub tried: Vec<(f64, f64)>,
     /// The most pieces of a row.
     pub max_length: usize,
