@@ -14,8 +14,12 @@ fn main() -> io::Result<()> {
     for file in files {
         let name = file.strip_prefix(&page).map_err(io::Error::other)?;
         let name = name.to_string_lossy().replace('\\', "/");
-        let path = file.to_string_lossy();
-        list += &format!("    ({name:?}, include_bytes!({path:?})),\n");
+        // Where the crate lies when it is compiled: its folder may have moved since this ran.
+        let path = format!(
+            "concat!(env!(\"CARGO_MANIFEST_DIR\"), {:?})",
+            format!("/page/{name}")
+        );
+        list += &format!("    ({name:?}, include_bytes!({path})),\n");
     }
     list += "]\n";
     fs::write(Path::new(&need("OUT_DIR")?).join("page.rs"), list)
