@@ -27,11 +27,21 @@ pub struct TextRow {
 
 /// A [`TextRow`] that has both texts.
 #[derive(Deserialize)]
+#[serde(try_from = "TextRow")]
 pub struct PairRow {
-    #[serde(alias = "text_a", alias = "sentence1", alias = "premise")]
     pub text: String,
-    #[serde(alias = "text_b", alias = "sentence2", alias = "hypothesis")]
     pub text_pair: String,
+}
+
+impl TryFrom<TextRow> for PairRow {
+    type Error = &'static str;
+
+    fn try_from(row: TextRow) -> Result<Self, Self::Error> {
+        Ok(Self {
+            text: row.text,
+            text_pair: row.text_pair.ok_or("missing field `text_pair`")?,
+        })
+    }
 }
 
 /// A row of text, or `{"input_ids"}` with or without `"token_type_ids"`; further keys are ignored.

@@ -74,6 +74,14 @@ pub enum Error {
     /// A head gave numbers that are none.
     #[error("the head gives numbers that are not finite: the folder's weights are broken")]
     NotFinite,
+    /// A class of [`crate::ZeroShot`] is blank, or there twice.
+    #[error("class {} {problem}", .class + 1)]
+    Class {
+        /// Its place among the classes, from 0.
+        class: usize,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// There is nothing to choose from.
     #[error("there are too few choices to choose from")]
     NoChoice,

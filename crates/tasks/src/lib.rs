@@ -64,4 +64,4 @@ pub use rows::{MASK_COST, Row, Wanted, run_rows};
 pub use sentence_order::{OrderJudgement, SentenceOrder};
 pub use settings::{Pooling, TaskSettings};
 pub use tagger::{Entity, Tagged, TaggedWord, Tagger};
-pub use zero_shot::{HYPOTHESIS, ZeroShot, ZeroShotAnswer};
+pub use zero_shot::{HYPOTHESIS, ZeroShot, ZeroShotAnswer, check_classes};

@@ -1,5 +1,7 @@
 //! Classes that nobody trained for: does the text entail that it is about one (Yin et al. 2019)?
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 
 use crate::classifier::likelier;
@@ -70,7 +72,7 @@ impl ZeroShot {
     /// How well each class fits: one of them, or each by itself where `multi_label`.
     ///
     /// # Errors
-    /// No classes, and as [`Classifier::logits`].
+    /// As [`check_classes`] and [`Classifier::logits`].
     pub fn classify(
         &self,
         text: &str,
@@ -85,7 +87,7 @@ impl ZeroShot {
     /// [`ZeroShot::classify`]'s answer.
     ///
     /// # Errors
-    /// [`Error::NoChoice`] without classes, and as [`Classifier::ask`].
+    /// As [`check_classes`] and [`Classifier::ask`].
     pub fn ask(
         &self,
         text: &str,
@@ -93,6 +95,7 @@ impl ZeroShot {
         multi_label: bool,
         long: Option<LongText>,
     ) -> Result<Asked<ZeroShotAnswer>> {
+        check_classes(classes)?;
         let asked = classes.iter().map(|class| {
             let said = self.hypothesis.replace("{}", class);
             let pair = Some(said.as_str());
@@ -117,6 +120,26 @@ impl ZeroShot {
             ranked(names, probabilities, truncated.unwrap_or(0))
         }))
     }
+}
+
+/// Whether a text can be asked which of the classes it is about.
+///
+/// # Errors
+/// [`Error::NoChoice`]: there are none. [`Error::Class`]: one is blank, or there twice.
+pub fn check_classes(classes: &[&str]) -> Result<()> {
+    if classes.is_empty() {
+        return Err(Error::NoChoice);
+    }
+    let mut seen = HashSet::with_capacity(classes.len());
+    for (i, class) in classes.iter().enumerate() {
+        let problem = match class.trim() {
+            "" => "is blank".to_owned(),
+            _ if !seen.insert(class) => format!("is there twice: `{class}`"),
+            _ => continue,
+        };
+        return Err(Error::Class { class: i, problem });
+    }
+    Ok(())
 }
 
 /// Classes with their probabilities, of which there is at least one, likeliest first.

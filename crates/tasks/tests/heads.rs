@@ -198,6 +198,10 @@ fn inference_becomes_classes_by_name() {
         task.classify("x", &[], false),
         Err(Error::NoChoice)
     ));
+    for (classes, place) in [(["a", "b", "a"], 2), (["a", " ", "b"], 1)] {
+        let refused = task.classify("x", &classes, true);
+        assert!(matches!(refused, Err(Error::Class { class, .. }) if class == place));
+    }
     let message = task.with_hypothesis("No place.").err().unwrap().to_string();
     assert!(message.contains("No place."), "{message}");
 

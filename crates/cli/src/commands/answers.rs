@@ -3,10 +3,10 @@
 use std::io::Read;
 use std::path::Path;
 
-use albert_checkpoint::{Architecture, ProblemType};
+use albert_checkpoint::ProblemType;
 use albert_tasks::{
-    AnswerOptions, Answered, Answerer, Chooser, Chosen, Classified, Classifier, Embedder,
-    LabelScore, Tagged, Tagger, TextInput, ZeroShot, cosine,
+    AnswerOptions, Answered, Answerer, Chooser, Chosen, Classified, Classifier, Embedder, Error,
+    LabelScore, Result as TaskResult, Tagged, Tagger, TextInput, ZeroShot, check_classes, cosine,
 };
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -18,7 +18,7 @@ use crate::output;
 use crate::rows::{PairRow, TextRow};
 use crate::stream::{self, unsure, with_abstention};
 
-use super::{TaskModel, open_task, with_exit};
+use super::{TaskModel, note_untaught, open_task, with_exit};
 
 fn percent(share: f32) -> String {
     format!("{:.1}%", share * 100.0)
@@ -29,11 +29,19 @@ fn label_rows(labels: &[LabelScore], top: usize) -> Vec<Vec<String>> {
     labels.iter().take(top).map(row).collect()
 }
 
-fn input(row: &TextRow) -> TextInput<'_> {
-    TextInput {
-        text: &row.text,
-        pair: row.text_pair.as_deref(),
+/// A text, unless it is blank: heads say something of nothing, too.
+fn not_blank(text: &str) -> TaskResult<&str> {
+    match text.trim() {
+        "" => Err(Error::BlankText("the text")),
+        _ => Ok(text),
     }
+}
+
+fn input<'a>(text: &'a str, pair: Option<&'a str>) -> TaskResult<TextInput<'a>> {
+    Ok(TextInput {
+        text: not_blank(text)?,
+        pair: pair.map(not_blank).transpose()?,
+    })
 }
 
 pub fn classify(args: ClassifyArgs) -> Result<()> {
@@ -50,18 +58,16 @@ pub fn classify(args: ClassifyArgs) -> Result<()> {
     };
     if args.rows.input.is_some() {
         return stream::answer(&args.rows, args.abstain, |rows: &[TextRow]| {
-            let inputs: Vec<TextInput<'_>> = rows.iter().map(input).collect();
+            let inputs = rows
+                .iter()
+                .map(|row| input(&row.text, row.text_pair.as_deref()));
+            let inputs = inputs.collect::<TaskResult<Vec<_>>>()?;
             Ok(task.classify(&inputs)?.into_iter().map(short).collect())
         });
     }
-    let inputs: Vec<TextInput<'_>> = args
-        .texts
-        .iter()
-        .map(|text| TextInput {
-            text,
-            pair: args.pair.as_deref(),
-        })
-        .collect();
+    let pair = args.pair.as_deref();
+    let inputs = args.texts.iter().map(|text| input(text, pair));
+    let inputs = inputs.collect::<TaskResult<Vec<_>>>()?;
     for (said, text) in task.classify(&inputs)?.into_iter().zip(&args.texts) {
         let said = short(said);
         if args.rows.json {
@@ -100,11 +106,12 @@ pub fn tag(args: TagArgs) -> Result<()> {
     let task = Tagger::new(engine, tokenizer)?.with_settings(settings);
     if args.rows.input.is_some() {
         return stream::answer(&args.rows, None, |rows: &[TextRow]| {
-            let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
-            task.tag(&texts)
+            let texts = rows.iter().map(|row| not_blank(&row.text));
+            task.tag(&texts.collect::<TaskResult<Vec<_>>>()?)
         });
     }
-    let texts: Vec<&str> = args.texts.iter().map(String::as_str).collect();
+    let texts = args.texts.iter().map(|text| not_blank(text));
+    let texts = texts.collect::<TaskResult<Vec<_>>>()?;
     for (said, text) in task.tag(&texts)?.iter().zip(&args.texts) {
         if args.rows.json {
             output::json(said)?;
@@ -276,12 +283,7 @@ fn embedder(args: &crate::args::ModelArgs) -> Result<Embedder> {
         tokenizer,
         settings,
     } = open_task(args, "sentences")?;
-    if engine.config().architecture != Architecture::Base {
-        output::note(
-            "note: this folder was not taught to compare texts (`albert finetune embed` does): its \
-             vectors are the means of hidden states as they are",
-        );
-    }
+    note_untaught(engine.config());
     Ok(Embedder::new(engine, tokenizer).with_settings(settings))
 }
 
@@ -289,11 +291,12 @@ pub fn embed(args: EmbedArgs) -> Result<()> {
     let task = embedder(&args.model)?;
     if args.rows.input.is_some() {
         return stream::answer(&args.rows, None, |rows: &[TextRow]| {
-            let texts: Vec<&str> = rows.iter().map(|row| row.text.as_str()).collect();
-            task.embed(&texts)
+            let texts = rows.iter().map(|row| not_blank(&row.text));
+            task.embed(&texts.collect::<TaskResult<Vec<_>>>()?)
         });
     }
-    let texts: Vec<&str> = args.texts.iter().map(String::as_str).collect();
+    let texts = args.texts.iter().map(|text| not_blank(text));
+    let texts = texts.collect::<TaskResult<Vec<_>>>()?;
     task.embed(&texts)?.iter().try_for_each(output::json)
 }
 
@@ -309,8 +312,8 @@ pub fn similarity(args: SimilarityArgs) -> Result<()> {
         return stream::answer(&args.rows, None, |rows: &[PairRow]| {
             let texts = rows
                 .iter()
-                .flat_map(|row| [row.text.as_str(), &row.text_pair]);
-            let vectors = task.embed(&texts.collect::<Vec<_>>())?;
+                .flat_map(|row| [not_blank(&row.text), not_blank(&row.text_pair)]);
+            let vectors = task.embed(&texts.collect::<TaskResult<Vec<_>>>()?)?;
             let cosines = vectors.chunks(2).map(|pair| Similarity {
                 similarity: cosine(&pair[0].vector, &pair[1].vector),
             });
@@ -320,7 +323,7 @@ pub fn similarity(args: SimilarityArgs) -> Result<()> {
     let [a, b] = args.texts.as_slice() else {
         bail!("two texts, or --input");
     };
-    let similarity = task.similarity(a, b)?;
+    let similarity = task.similarity(not_blank(a)?, not_blank(b)?)?;
     match args.rows.json {
         true => output::json(&Similarity { similarity }),
         false => output::line(&format!("{similarity:.4}")),
@@ -339,15 +342,8 @@ pub fn zero_shot(args: ZeroShotArgs) -> Result<()> {
         task = task.with_hypothesis(hypothesis)?;
     }
     let classes: Vec<&str> = args.classes.iter().map(String::as_str).collect();
-    for (i, class) in classes.iter().enumerate() {
-        if class.trim().is_empty() {
-            bail!("--classes: class {} is blank", i + 1);
-        }
-        if classes[..i].contains(class) {
-            bail!("--classes: `{class}` is there twice");
-        }
-    }
-    let classify = |text: &str| task.classify(text, &classes, args.multi_label);
+    check_classes(&classes).context("--classes")?;
+    let classify = |text: &str| task.classify(not_blank(text)?, &classes, args.multi_label);
     if args.rows.input.is_some() {
         return stream::answer(&args.rows, args.abstain, |rows: &[TextRow]| {
             rows.iter().map(|row| classify(&row.text)).collect()

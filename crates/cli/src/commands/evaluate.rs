@@ -9,16 +9,20 @@ use albert_eval::{Evaluation, Model, evaluate, report};
 use anyhow::{Result, bail};
 use serde_json::{Map, Value};
 
-use super::{TaskModel, open_task, with_exit};
+use super::{TaskModel, note_untaught, open_task, with_exit};
 use crate::args::{EvaluateArgs, ExampleArgs};
 use crate::output;
 use crate::progress::{Steps, duration};
 
 pub fn run(args: EvaluateArgs) -> Result<()> {
     let task = with_exit(open_task(&args.model, "sentiment")?, args.exit)?;
-    let (format, data) = examples(task.engine.config(), &args.data, &args.examples)?;
+    let config = task.engine.config();
+    let (format, data) = examples(config, &args.data, &args.examples)?;
     for path in [&args.report, &args.predictions].into_iter().flatten() {
         must_have_a_folder(path)?;
+    }
+    if matches!(data, Dataset::Scores(_)) && config.problem() != ProblemType::Regression {
+        note_untaught(config);
     }
     let evaluation = score(task, &data, &args.data, format)?;
     // The scores are shown whatever becomes of the files.

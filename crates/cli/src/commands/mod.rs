@@ -32,7 +32,7 @@ mod try_it;
 
 use std::sync::Arc;
 
-use albert_checkpoint::{Checkpoint, find_model};
+use albert_checkpoint::{AlbertConfig, Architecture, Checkpoint, find_model};
 use albert_engine::{EarlyExit, Engine, EngineOptions, Precision};
 use albert_tasks::{Model as TaskModel, TaskSettings, load, text::Tokenizer};
 use anyhow::{Result, bail};
@@ -146,6 +146,16 @@ fn with_exit(mut model: TaskModel, args: ExitArgs) -> Result<TaskModel> {
         tolerance: args.tolerance,
     });
     Ok(model)
+}
+
+/// Says so where texts are to be compared by a folder that has learnt something else.
+fn note_untaught(config: &AlbertConfig) {
+    if config.architecture != Architecture::Base {
+        output::note(
+            "note: this folder was not taught to compare texts (`albert finetune embed` does): its \
+             vectors are the means of hidden states as they are",
+        );
+    }
 }
 
 /// The checkpoint that the flags name, and the engine over it.

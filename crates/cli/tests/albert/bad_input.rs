@@ -81,6 +81,56 @@ fn classes_and_questions_must_say_something() {
 }
 
 #[test]
+fn a_blank_text_has_no_answer() {
+    for command in ["classify", "tag", "embed", "zero-shot"] {
+        let classes: &[&str] = match command {
+            "zero-shot" => &["--classes", "a", "b"],
+            _ => &[],
+        };
+        names(
+            &failure(&[&[command, " "], classes].concat(), 1),
+            &["the text is blank"],
+        );
+    }
+    names(
+        &failure(&["classify", "a", "--pair", ""], 1),
+        &["the text is blank"],
+    );
+    names(
+        &failure(&["similarity", "a", ""], 1),
+        &["the text is blank"],
+    );
+    // Among others it has its error in its place.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("rows.jsonl");
+    fs::write(&path, "{\"text\": \"good\"}\n{\"text\": \"\"}\n").unwrap();
+    let output = albert(&["classify", "--input", text(&path)]);
+    assert!(output.status.success());
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    names(lines[0], &["confidence"]);
+    names(lines[1], &["rows.jsonl, line 2", "the text is blank"]);
+}
+
+#[test]
+fn vectors_that_nobody_taught_are_scored_with_a_word_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data.csv");
+    fs::write(
+        &data,
+        "text,text_pair,score\na plane,an aircraft,4.5\na cat,the war,0.5\na dog,a hound,4\n",
+    )
+    .unwrap();
+    let said = |model: &str| {
+        let output = albert(&["evaluate", "--model", model, "--data", text(&data)]);
+        assert!(output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    names(&said("mini"), &["not taught to compare texts"]);
+    assert!(!said("sentences").contains("not taught"));
+}
+
+#[test]
 fn scores_are_not_computed_for_a_place_that_is_not_there() {
     let evaluate = [
         "evaluate",

@@ -6,7 +6,7 @@ use std::time::Instant;
 use albert_tasks::text::{EncodeOptions, Encoding};
 use albert_tasks::{
     AnswerOptions, Answered, Classified, Embedding, Filled, LongText, Tagged, TextInput,
-    ZeroShotAnswer, cosine,
+    ZeroShotAnswer, check_classes, cosine,
 };
 use axum::Json;
 use axum::extract::State;
@@ -211,11 +211,9 @@ pub(crate) async fn zero_shot(
     }
     for (row, label) in request.labels.iter().enumerate() {
         check_text("labels", Some(row), label, limits)?;
-        if request.labels[..row].contains(label) {
-            let detail = format!("`{label}` is there twice");
-            return Err(Problem::field("labels", detail));
-        }
     }
+    let classes: Vec<&str> = request.labels.iter().map(String::as_str).collect();
+    check_classes(&classes).map_err(|error| Problem::field("labels", error.to_string()))?;
     if request.text.texts.len() * request.labels.len() > limits.rows {
         let detail = format!(
             "{} texts with {} classes each are more than {} rows",
