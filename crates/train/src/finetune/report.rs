@@ -15,7 +15,7 @@ use super::dev::{DevSet, Scores};
 use super::fit::{Fit, Fitted};
 use super::prepare::Prepared;
 use super::recipe::Plan;
-use super::set::{Item, Set};
+use super::set::{Item, Set, Target};
 use super::task::Task;
 use super::trial::Point;
 use crate::curves::{self, Panel};
@@ -137,17 +137,20 @@ fn settings(prepared: &Prepared, report: &Report) -> TaskSettings {
     }
 }
 
-/// The scores on a sample of the training set; not for questions, whose training rows are windows
-/// and have no answers to score.
+/// The scores on a sample of the training set; not for vectors that are learnt from pairs that mean
+/// the same, without numbers to correlate with.
 fn train_scores<I: albert_model::AlbertBackend>(
     prepared: &Prepared,
     model: &AlbertForTask<I>,
     device: &I::Device,
 ) -> Result<Option<Scores>> {
-    if matches!(prepared.task, Task::Answer | Task::Embed) {
-        return Ok(None);
+    if let Some(questions) = &prepared.learnt_questions {
+        return questions.score(model, device).map(Some);
     }
     let items = &prepared.train.items;
+    if items.iter().any(|item| item.target == Target::Match) {
+        return Ok(None);
+    }
     let mut order: Vec<usize> = (0..items.len()).collect();
     let mut random = stream(prepared.plan.seed, Purpose::Parts, 0, 0);
     random.shuffle(&mut order);
