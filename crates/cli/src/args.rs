@@ -31,8 +31,8 @@ pub use quantize::QuantizeArgs;
 #[cfg(feature = "serve")]
 pub use serve::{LogStyle, ServeArgs};
 pub use tasks::{
-    AnswerArgs, ChooseArgs, ClassifyArgs, EmbedArgs, ExitArgs, RowsArgs, SimilarityArgs, TagArgs,
-    ZeroShotArgs,
+    AnswerArgs, ChooseArgs, ClassifyArgs, EmbedArgs, ExitArgs, PoolingArg, RowsArgs,
+    SimilarityArgs, TagArgs, ZeroShotArgs,
 };
 
 /// ALBERT, a Lite BERT: raw text to a trained model, a trained model to answers.

@@ -137,6 +137,10 @@ pub fn with_abstention<A: Serialize>(answer: &A, abstain: Option<f32>) -> Result
 }
 
 fn needs_a_person(answer: &Value, threshold: f32) -> bool {
+    if let Some(words) = answer["words"].as_array() {
+        let sure = |word: &Value| word["confidence"].as_f64() >= Some(f64::from(threshold));
+        return !words.iter().all(sure);
+    }
     let best = &answer["answers"][0]["confidence"];
     let confidence = answer.get("confidence").unwrap_or(best).as_f64();
     let unsure = confidence.is_none_or(|c| c < f64::from(threshold));

@@ -30,7 +30,7 @@ pub enum Format {
     Wnli,
     /// SQuAD's JSON, 1.1 and 2.0.
     Squad,
-    /// RACE's JSON, an article a line or a file.
+    /// RACE's JSON, an article a line or a file, or its folder of such files.
     Race,
     /// CLINC150's JSON, by splits.
     Clinc150,
@@ -128,6 +128,9 @@ pub struct ReadOptions {
     pub split: Option<String>,
     /// Whether labels are numbers to be learned as such (JSONL, CSV and TSV).
     pub scores: bool,
+    /// Whether the classes of texts are wanted where a folder has tags of words besides
+    /// ([`Format::Seq`]).
+    pub classes: bool,
 }
 
 /// Reads a dataset.
@@ -138,7 +141,9 @@ pub struct ReadOptions {
 pub fn read(path: &Path, options: &ReadOptions) -> Result<Dataset> {
     if path.is_dir() {
         return match options.format.map_or_else(|| detect(path), Ok)? {
+            Format::Seq if options.classes => full(path, seq::read_labels(path)?),
             Format::Seq => full(path, seq::read(path)?),
+            Format::Race => full(path, race::read_folder(path)?),
             other => {
                 let message = format!("is a folder; the format {} is a file", other.name());
                 Err(Error::file(path, message))
@@ -193,7 +198,11 @@ pub fn detect(path: &Path) -> Result<Format> {
     if path.is_dir() {
         return match path.join("seq.in").exists() {
             true => Ok(Format::Seq),
-            false => Err(Error::file(path, "is a folder without a file seq.in")),
+            false if race::is_folder(path) => Ok(Format::Race),
+            false => Err(Error::file(
+                path,
+                "is a folder without a file seq.in, or .txt files of RACE's articles",
+            )),
         };
     }
     detect_text(path, &file::text(path)?)

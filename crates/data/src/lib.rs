@@ -40,4 +40,3 @@ pub use example::{
 };
 pub use file::{open, plain_name};
 pub use format::{Columns, Format, ReadOptions, detect, read};
-pub use seq::read_seq_labels;

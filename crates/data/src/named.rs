@@ -60,6 +60,65 @@ struct Labelled {
     is_score: bool,
 }
 
+/// What the names of a file's columns or fields say that it holds, beside texts with labels.
+#[derive(Clone, Copy)]
+enum Kind {
+    Tags,
+    Choices,
+    Questions,
+}
+
+fn kind(has: &dyn Fn(&str) -> bool) -> Option<Kind> {
+    let any = |names: &[&str]| names.iter().any(|name| has(name));
+    if any(&WORDS) && any(&TAGS) {
+        Some(Kind::Tags)
+    } else if has("choices") {
+        Some(Kind::Choices)
+    } else {
+        (has("context") && has("question") && !any(&LABEL)).then_some(Kind::Questions)
+    }
+}
+
+fn examples(kind: Kind, rows: &[Row<'_>]) -> Result<Dataset> {
+    Ok(match kind {
+        Kind::Tags => Dataset::Tags(rows.iter().map(Row::tags).collect::<Result<_>>()?),
+        Kind::Choices => Dataset::Choices(rows.iter().map(Row::choice).collect::<Result<_>>()?),
+        Kind::Questions => {
+            Dataset::Questions(rows.iter().map(Row::question).collect::<Result<_>>()?)
+        }
+    })
+}
+
+/// The usual names of a text and its pair: in QNLI, which asks a question of a sentence, those.
+fn usual(has: &dyn Fn(&str) -> bool) -> (&'static [&'static str], &'static [&'static str]) {
+    match has("question") && has("sentence") {
+        true => (&["question"], &["sentence"]),
+        false => (&TEXT, &PAIR),
+    }
+}
+
+/// A row of a table as if it were a line of JSONL: words are divided by spaces, several answers or
+/// choices by `|`.
+fn cells<'a>(path: &'a Path, table: &Table, (line, row): &(usize, Vec<String>)) -> Row<'a> {
+    let fields = table.header.iter().zip(row).map(|(name, cell)| {
+        let list = |parts: Vec<&str>| Value::from(parts);
+        let value = match name.as_str() {
+            "words" | "tokens" | "tags" | "ner_tags" => list(cell.split_whitespace().collect()),
+            "choices" | "answers" => {
+                let parts = cell.split(BETWEEN_LABELS).map(str::trim);
+                list(parts.filter(|part| !part.is_empty()).collect())
+            }
+            _ => Value::from(cell.as_str()),
+        };
+        (name.clone(), value)
+    });
+    Row {
+        path,
+        line: *line,
+        fields: fields.collect(),
+    }
+}
+
 /// A table with named columns.
 pub(crate) fn table(path: &Path, table: Table, options: &ReadOptions) -> Result<Dataset> {
     let Columns {
@@ -67,10 +126,22 @@ pub(crate) fn table(path: &Path, table: Table, options: &ReadOptions) -> Result<
         text_pair,
         label,
     } = &options.columns;
-    let text = table.column(path, &names(text, &TEXT))?;
+    let has = |name: &str| table.find(&[name]).is_some();
+    if options.columns == Columns::default()
+        && let Some(kind) = kind(&has)
+    {
+        let rows: Vec<Row<'_>> = table
+            .rows
+            .iter()
+            .map(|row| cells(path, &table, row))
+            .collect();
+        return examples(kind, &rows);
+    }
+    let (usual_text, usual_pair) = usual(&has);
+    let text = table.column(path, &names(text, usual_text))?;
     let pair = match text_pair {
         Some(name) => Some(table.column(path, &[name])?),
-        None => table.find(&PAIR),
+        None => table.find(usual_pair),
     };
     let label = table.column(path, &names(label, &LABEL))?;
     let name = table.header[label].clone();
@@ -152,32 +223,26 @@ pub(crate) fn jsonl(path: &Path, text: &str, options: &ReadOptions) -> Result<Da
         Ok(Row { path, line, fields })
     });
     let rows = rows.collect::<Result<Vec<_>>>()?;
-    let has = |names: &[&str]| {
+    let has = |name: &str| {
         rows.first()
-            .is_some_and(|row| names.iter().any(|&name| row.fields.contains_key(name)))
+            .is_some_and(|row| row.fields.contains_key(name))
     };
-    if has(&WORDS) && has(&TAGS) {
-        let examples = rows.iter().map(Row::tags);
-        return Ok(Dataset::Tags(examples.collect::<Result<_>>()?));
+    if options.columns == Columns::default()
+        && let Some(kind) = kind(&has)
+    {
+        return examples(kind, &rows);
     }
-    if has(&["choices"]) {
-        let examples = rows.iter().map(Row::choice);
-        return Ok(Dataset::Choices(examples.collect::<Result<_>>()?));
-    }
-    if has(&["context"]) && has(&["question"]) {
-        let examples = rows.iter().map(Row::question);
-        return Ok(Dataset::Questions(examples.collect::<Result<_>>()?));
-    }
+    let (usual_text, usual_pair) = usual(&has);
     let label_names = names(&options.columns.label, &LABEL);
     let mut multi_label = false;
     let examples = rows.iter().map(|row| {
         let (name, label) = row.field(&label_names)?;
         let (labels, is_score) = row.labels(name, label)?;
         multi_label |= label.is_array();
-        let pair = names(&options.columns.text_pair, &PAIR);
+        let pair = names(&options.columns.text_pair, usual_pair);
         Ok(Labelled {
             line: row.line,
-            text: row.string(&names(&options.columns.text, &TEXT))?,
+            text: row.string(&names(&options.columns.text, usual_text))?,
             text_pair: match row.find(&pair) {
                 None if options.columns.text_pair.is_none() => None,
                 _ => Some(row.string(&pair)?),

@@ -1,6 +1,6 @@
 //! RACE (Lai et al. 2017): an article with questions of four choices, a line or a file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -33,6 +33,40 @@ pub(crate) fn read(path: &Path, text: &str) -> Result<Dataset> {
         add(path, line, article, &mut examples)?;
     }
     Ok(Dataset::Choices(examples))
+}
+
+/// The files of a folder and the folders in it that are named `.txt`, in the order of their names.
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let entries = std::fs::read_dir(dir).map_err(Error::io(dir))?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()).map_err(Error::io(dir)));
+    for path in paths.collect::<Result<Vec<_>>>()? {
+        if path.is_dir() {
+            found.extend(files(&path)?);
+        } else if file::plain_name(&path).ends_with(".txt") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Whether a folder has RACE's articles, by the first of its files.
+pub(crate) fn is_folder(dir: &Path) -> bool {
+    let first = files(dir).unwrap_or_default().into_iter().next();
+    let text = first.and_then(|path| file::text(&path).ok());
+    text.is_some_and(|text| serde_json::from_str::<Article>(&text).is_ok())
+}
+
+/// Reads the official folder: an article a file, in `middle` and `high` or not.
+pub(crate) fn read_folder(dir: &Path) -> Result<Dataset> {
+    let mut all = Vec::new();
+    for path in files(dir)? {
+        if let Dataset::Choices(examples) = read(&path, &file::text(&path)?)? {
+            all.extend(examples);
+        }
+    }
+    Ok(Dataset::Choices(all))
 }
 
 fn add(

@@ -35,7 +35,7 @@ pub(crate) fn read(dir: &Path) -> Result<Dataset> {
 ///
 /// # Errors
 /// A file that is missing, or has another number of lines than `seq.in`.
-pub fn read_seq_labels(dir: &Path) -> Result<Dataset> {
+pub(crate) fn read_labels(dir: &Path) -> Result<Dataset> {
     let label_path = dir.join("label");
     let (words, labels) = (file::text(&dir.join("seq.in"))?, file::text(&label_path)?);
     let words: Vec<(usize, &str)> = file::lines(&words).collect();

@@ -2,9 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use albert_data::{
-    Columns, Dataset, Format, ReadOptions, TextExample, detect, read, read_seq_labels,
-};
+use albert_data::{Columns, Dataset, Format, ReadOptions, TextExample, detect, read};
 
 /// A file of this name and text in a folder that lives as long as the returned one.
 fn file(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
@@ -364,6 +362,73 @@ fn race_has_an_example_a_question() {
 }
 
 #[test]
+fn race_is_a_folder_of_articles() {
+    let article = r#"{"article": "A.", "questions": ["Why?"], "options": [["c", "d"]], "answers": ["B"], "id": "middle1.txt"}"#;
+    let dir = tempfile::tempdir().unwrap();
+    for (part, answer) in [("high", "A"), ("middle", "B")] {
+        std::fs::create_dir(dir.path().join(part)).unwrap();
+        let text = article.replace("\"B\"", &format!("{answer:?}"));
+        std::fs::write(dir.path().join(part).join("1.txt"), text).unwrap();
+    }
+    assert_eq!(detect(dir.path()).unwrap(), Format::Race);
+    let Dataset::Choices(found) = read(dir.path(), &ReadOptions::default()).unwrap() else {
+        panic!("choices");
+    };
+    let told: Vec<usize> = found.iter().map(|c| c.answer).collect();
+    assert_eq!(told, [0, 1]);
+    std::fs::write(dir.path().join("middle/2.txt"), "{").unwrap();
+    let message = read(dir.path(), &ReadOptions::default()).unwrap_err();
+    let message = message.to_string();
+    assert!(message.contains("middle/2.txt: line 1"), "{message}");
+    let empty = tempfile::tempdir().unwrap();
+    assert!(detect(empty.path()).is_err());
+}
+
+#[test]
+fn tables_hold_questions_choices_and_tags_too() {
+    let read_all = |name: &str, text: &str| {
+        let (_dir, path) = file(name, text);
+        read(&path, &ReadOptions::default()).unwrap()
+    };
+    let text = "id,question,context,answers\nq1,Who?,\"Ann, and Bob.\",Ann|Bob\nq2,Why?,No.,\n";
+    let Dataset::Questions(found) = read_all("qa.csv", text) else {
+        panic!("questions");
+    };
+    let answers: Vec<&str> = found[0].answers.iter().map(|a| a.text.as_str()).collect();
+    assert_eq!((found[0].id.as_str(), answers), ("q1", vec!["Ann", "Bob"]));
+    assert!(found[1].impossible);
+    let Dataset::Choices(found) = read_all("c.tsv", "question\tchoices\tanswer\nWhy?\ta | b\tB\n")
+    else {
+        panic!("choices");
+    };
+    assert_eq!((found[0].choices.len(), found[0].answer), (2, 1));
+    let Dataset::Tags(found) = read_all("t.csv", "words,tags\nplay jazz,O B-genre\n") else {
+        panic!("tags");
+    };
+    assert_eq!(found[0].tags, ["O", "B-genre"]);
+    // Columns that are named make pairs with labels of them.
+    let (_dir, path) = file("n.csv", "question,context,right\nWho?,Ann.,yes\n");
+    let named = ReadOptions {
+        columns: Columns {
+            text: Some("question".into()),
+            text_pair: Some("context".into()),
+            label: Some("right".into()),
+        },
+        ..ReadOptions::default()
+    };
+    let found = classes(read(&path, &named).unwrap());
+    assert_eq!(found[0], example(2, "Who?", Some("Ann."), "yes"));
+}
+
+#[test]
+fn qnli_asks_a_question_of_a_sentence_in_jsonl_too() {
+    let text = r#"{"question": "Who?", "sentence": "Ann did.", "label": "entailment"}"#;
+    let (_dir, path) = file("dev.jsonl", text);
+    let found = classes(read(&path, &with(Format::Qnli)).unwrap());
+    assert_eq!(found[0], example(1, "Who?", Some("Ann did."), "entailment"));
+}
+
+#[test]
 fn clinc150_has_splits() {
     let text = r#"{"oos_train": [["x?", "oos"]], "train": [["hi", "greeting"], ["bye", "goodbye"]], "val": [["yo", "greeting"]]}"#;
     let (_dir, path) = file("clinc.json", text);
@@ -375,6 +440,14 @@ fn clinc150_has_splits() {
     let count = |options: &ReadOptions| classes(read(&path, options).unwrap()).len();
     assert_eq!(count(&ReadOptions::default()), 4);
     assert_eq!(count(&with_split("train+oos_train")), 3);
+    // Queries have the lines of the file, if it has lines.
+    let (_dir, in_lines) = file("lines.json", &text.replace("], [", "],\n ["));
+    let found = classes(read(&in_lines, &with_split("train")).unwrap());
+    let lines: Vec<usize> = found.iter().map(|e| e.line).collect();
+    assert_eq!(lines, [1, 2]);
+    let bad = text.replace("[\"yo\", \"greeting\"]", "\n[\"yo\"]");
+    let message = refusal("clinc.json", &bad, &ReadOptions::default());
+    assert_eq!(message, ": line 2: a query is `[text, intent]`");
     let message = refusal("clinc.json", text, &with_split("test"));
     assert_eq!(
         message,
@@ -395,7 +468,11 @@ fn a_folder_of_words_and_tags() {
     };
     assert_eq!(found[0].words, ["play", "jazz"]);
     assert_eq!(found[0].tags, ["O", "B-genre"]);
-    let found = classes(read_seq_labels(dir.path()).unwrap());
+    let of_texts = ReadOptions {
+        classes: true,
+        ..ReadOptions::default()
+    };
+    let found = classes(read(dir.path(), &of_texts).unwrap());
     assert_eq!(found[1], example(2, "stop", None, "Stop"));
 
     write("seq.out", "O B-genre\nO O\n");

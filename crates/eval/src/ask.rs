@@ -5,28 +5,32 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use albert_data::{
-    ChoiceExample, Dataset, Format, OUT_OF_SCOPE, QuestionExample, ScoreExample, TagExample,
-    TextExample, metrics,
+    ChoiceExample, Dataset, Format, OUT_OF_SCOPE, ScoreExample, TagExample, TextExample, metrics,
 };
 use albert_tasks::engine::Engine;
 use albert_tasks::text::Tokenizer;
 use albert_tasks::{
-    AnswerOptions, Answerer, Chooser, Classifier, Embedder, Tagger, TaskSettings, TextInput,
-    cosine, label_id,
+    Chooser, Classifier, Embedder, Tagger, TaskSettings, TextInput, cosine, label_id,
 };
 
 use crate::evaluation::{Confusion, Evaluation, Mistake, Prediction};
 use crate::{Error, Result};
 
 /// So many examples are asked at once; between them progress is told.
-const EXAMPLES_AT_ONCE: usize = 256;
+pub(crate) const EXAMPLES_AT_ONCE: usize = 256;
 
 /// Bins of the calibration error (Guo et al. 2017).
-const BINS: usize = 15;
+pub(crate) const BINS: usize = 15;
 
 /// The class of pairs of which the first does not entail the second, in data sets of two classes.
 const NOT_ENTAILMENT: &str = "not_entailment";
 const ENTAILMENT: &str = "entailment";
+
+/// The tag of a word that is part of nothing.
+const OUTSIDE: &str = "O";
+
+/// So many of a regressor's numbers are shown as mistakes: all are a little off.
+const WORST: usize = 100;
 
 /// A folder, opened.
 #[derive(Clone)]
@@ -84,14 +88,15 @@ pub fn evaluate(
     Ok(evaluation)
 }
 
-struct Asking<'a> {
+/// A model that is asked what is in a file.
+pub(crate) struct Asking<'a> {
     model: &'a Model,
-    path: &'a Path,
+    pub(crate) path: &'a Path,
     format: Option<Format>,
 }
 
 impl Asking<'_> {
-    fn parts(&self) -> (Arc<Engine>, Arc<Tokenizer>, TaskSettings) {
+    pub(crate) fn parts(&self) -> (Arc<Engine>, Arc<Tokenizer>, TaskSettings) {
         let Model {
             engine,
             tokenizer,
@@ -134,6 +139,18 @@ impl Asking<'_> {
         if clinc && label_id(&names, OUT_OF_SCOPE).is_none() {
             // A class that this model never guesses.
             names.push(OUT_OF_SCOPE.to_owned());
+        }
+        let named = |e: &TextExample| e.labels.first().is_some_and(|l| known.contains(l));
+        if self.format.is_some_and(of_two_numbers)
+            && known.len() != 2
+            && !examples.iter().any(named)
+        {
+            // Else 0 and 1 would be the first two of the model's classes, whatever they are.
+            return Err(Error::Kind {
+                path: self.path.to_owned(),
+                kind: "two classes",
+                needed: format!("this model, which has {}, cannot be asked", known.len()),
+            });
         }
         let mut labels = Vec::with_capacity(examples.len());
         for example in examples {
@@ -196,9 +213,11 @@ impl Asking<'_> {
                 let chosen: Vec<usize> = drawn.iter().copied().filter(|&i| of(i)).collect();
                 metrics::accuracy(&pick(&chosen, &guesses), &pick(&chosen, &labels))
             };
-            evaluation.score("in_scope_accuracy", |drawn| {
-                share(drawn, &|i| labels[i] != oos)
-            });
+            if labels.iter().any(|&label| label != oos) {
+                evaluation.score("in_scope_accuracy", |drawn| {
+                    share(drawn, &|i| labels[i] != oos)
+                });
+            }
             if labels.contains(&oos) {
                 evaluation.score("oos_recall", |drawn| share(drawn, &|i| labels[i] == oos));
             }
@@ -231,8 +250,13 @@ impl Asking<'_> {
                     confidence,
                 });
             }
+            // Queries of CLINC150 have no lines of their own in its official file.
+            let id = match self.format {
+                Some(Format::Clinc150) => i + 1,
+                _ => example.line,
+            };
             evaluation.predictions.push(Prediction {
-                id: example.line.to_string(),
+                id: id.to_string(),
                 answer: guess,
                 confidence,
             });
@@ -260,10 +284,29 @@ impl Asking<'_> {
             .map(|example| row(&example.labels, example.line))
             .collect::<Result<Vec<_>>>()?;
         let mut guesses = Vec::with_capacity(examples.len());
+        // Of each text, the probability of each label.
+        let mut probabilities: Vec<Vec<f64>> = Vec::with_capacity(examples.len());
         for chunk in examples.chunks(EXAMPLES_AT_ONCE) {
             for (said, example) in task.classify(&inputs(chunk))?.into_iter().zip(chunk) {
                 let assigned = said.assigned.unwrap_or_default();
-                guesses.push(row(&assigned, example.line)?);
+                let mut of_text = vec![0.0; known.len()];
+                for label in &said.labels {
+                    if let Some(id) = known.iter().position(|name| *name == label.label) {
+                        of_text[id] = f64::from(label.probability);
+                    }
+                }
+                probabilities.push(of_text);
+                let guess = row(&assigned, example.line)?;
+                if guess != labels[guesses.len()] {
+                    evaluation.mistakes.push(Mistake {
+                        place: format!("line {}", example.line),
+                        text: both_texts(&example.text, example.text_pair.as_deref()),
+                        guess: assigned.join(" | "),
+                        right: example.labels.join(" | "),
+                        confidence: said.confidence,
+                    });
+                }
+                guesses.push(guess);
                 evaluation.predictions.push(Prediction {
                     id: example.line.to_string(),
                     answer: assigned.join("|"),
@@ -280,6 +323,15 @@ impl Asking<'_> {
         });
         evaluation.score("accuracy", |drawn| {
             metrics::subset_accuracy(&pick(drawn, &guesses), &pick(drawn, &labels))
+        });
+        evaluation.score("calibration_error", |drawn| {
+            let confidences: Vec<f64> = drawn
+                .iter()
+                .flat_map(|&i| &probabilities[i])
+                .copied()
+                .collect();
+            let right: Vec<bool> = drawn.iter().flat_map(|&i| &labels[i]).copied().collect();
+            metrics::calibration_error(&confidences, &right, BINS)
         });
         Ok(())
     }
@@ -341,6 +393,24 @@ impl Asking<'_> {
                 confidence: None,
             });
         }
+        if regressor.is_some() {
+            // The furthest from what is right come first.
+            let mut order: Vec<usize> = (0..examples.len()).collect();
+            let error = |i: usize| (guesses[i] - f64::from(examples[i].score)).abs();
+            order.sort_by(|&a, &b| error(b).total_cmp(&error(a)));
+            evaluation
+                .mistakes
+                .extend(order.into_iter().take(WORST).map(|i| {
+                    let example = &examples[i];
+                    Mistake {
+                        place: format!("line {}", example.line),
+                        text: both_texts(&example.text, example.text_pair.as_deref()),
+                        guess: format!("{:.4}", guesses[i]),
+                        right: example.score.to_string(),
+                        confidence: None,
+                    }
+                }));
+        }
         let wanted: Vec<f64> = examples.iter().map(|e| f64::from(e.score)).collect();
         let pick = |drawn: &[usize], of: &[f64]| drawn.iter().map(|&i| of[i]).collect::<Vec<_>>();
         // Constant numbers correlate with nothing.
@@ -360,12 +430,16 @@ impl Asking<'_> {
         progress: &mut Progress<'_>,
     ) -> Result<()> {
         let (engine, tokenizer, settings) = self.parts();
+        self.check_tags(examples, &engine.config().id2label, evaluation)?;
         let task = Tagger::new(engine, tokenizer)?.with_settings(settings);
         let mut guesses: Vec<Vec<String>> = Vec::with_capacity(examples.len());
+        let mut confidences: Vec<Vec<f32>> = Vec::with_capacity(examples.len());
         for chunk in examples.chunks(EXAMPLES_AT_ONCE) {
             let words: Vec<Vec<String>> = chunk.iter().map(|e| e.words.clone()).collect();
             for tags in task.tag_words(&words)? {
-                guesses.push(tags.into_iter().map(|(tag, _)| tag).collect());
+                let (tags, sure) = tags.into_iter().unzip();
+                guesses.push(tags);
+                confidences.push(sure);
             }
             progress(guesses.len(), examples.len());
         }
@@ -392,88 +466,51 @@ impl Asking<'_> {
         let scores =
             |drawn: &[usize]| metrics::span_scores(&pick(drawn, &guesses), &pick(drawn, &labels));
         evaluation.score("f1", |drawn| scores(drawn).f1);
-        let all: Vec<usize> = (0..examples.len()).collect();
-        let of_all = scores(&all);
-        let values = [("precision", of_all.precision), ("recall", of_all.recall)];
-        let values = values.map(|(name, value)| (name.to_owned(), value));
-        evaluation.metrics.extend(values);
-        let accuracy = metrics::tag_accuracy(&guesses, &labels);
-        evaluation.metrics.insert("accuracy".to_owned(), accuracy);
+        evaluation.score("precision", |drawn| scores(drawn).precision);
+        evaluation.score("recall", |drawn| scores(drawn).recall);
+        evaluation.score("accuracy", |drawn| {
+            metrics::tag_accuracy(&pick(drawn, &guesses), &pick(drawn, &labels))
+        });
+        evaluation.score("calibration_error", |drawn| {
+            let words = drawn.iter().flat_map(|&i| {
+                let right = guesses[i].iter().zip(&labels[i]);
+                let right = right.map(|(guess, label)| guess == label);
+                confidences[i]
+                    .iter()
+                    .map(|&sure| f64::from(sure))
+                    .zip(right)
+            });
+            let (confidences, right): (Vec<f64>, Vec<bool>) = words.unzip();
+            metrics::calibration_error(&confidences, &right, BINS)
+        });
         Ok(())
     }
 
-    fn questions(
+    /// Tags that the model does not have are told, and cannot be found; where it has none of them,
+    /// there is nothing to score.
+    fn check_tags(
         &self,
-        examples: &[QuestionExample],
+        examples: &[TagExample],
+        known: &[String],
         evaluation: &mut Evaluation,
-        progress: &mut Progress<'_>,
     ) -> Result<()> {
-        let (engine, tokenizer, settings) = self.parts();
-        let task = Answerer::new(engine, tokenizer)?.with_settings(settings);
-        let options = AnswerOptions::default();
-        let mut said = Vec::with_capacity(examples.len());
-        for (i, example) in examples.iter().enumerate() {
-            let answered = task.answer(&example.question, &example.context, &options);
-            let answered = answered.map_err(|source| Error::Example {
-                path: self.path.to_owned(),
-                place: format!("question {}", example.id),
-                source: Box::new(source),
-            })?;
-            let best = answered.answers.first();
-            let text = best.map_or_else(String::new, |best| best.text.clone());
-            let confidence = best.map(|best| best.confidence);
-            let right: Vec<&str> = example.answers.iter().map(|a| a.text.as_str()).collect();
-            let answer = match answered.no_answer {
-                true => String::new(),
-                false => text.clone(),
-            };
-            let (exact, f1) = (
-                metrics::squad_exact(&answer, &right),
-                metrics::squad_f1(&answer, &right),
-            );
-            if f1 < 0.5 {
-                evaluation.mistakes.push(Mistake {
-                    place: format!("question {}", example.id),
-                    text: example.question.clone(),
-                    guess: answer.clone(),
-                    right: right.join(" | "),
-                    confidence,
-                });
-            }
-            evaluation.predictions.push(Prediction {
-                id: example.id.clone(),
-                answer,
-                confidence,
-            });
-            let of_best = metrics::Answered {
-                score: metrics::squad_f1(&text, &right),
-                no_answer: f64::from(answered.no_answer_score),
-                has_answer: !example.impossible,
-            };
-            said.push((exact, f1, of_best));
-            if (i + 1).is_multiple_of(EXAMPLES_AT_ONCE / 8) || i + 1 == examples.len() {
-                progress(i + 1, examples.len());
-            }
-        }
-        let mean = |drawn: &[usize], of: &dyn Fn(usize) -> f64| {
-            drawn.iter().map(|&i| of(i)).sum::<f64>() / drawn.len().max(1) as f64
+        let tags = || {
+            examples
+                .iter()
+                .flat_map(|e| e.tags.iter().map(|tag| (e.line, tag)))
         };
-        evaluation.score("exact_match", |drawn| mean(drawn, &|i| said[i].0));
-        evaluation.score("f1", |drawn| mean(drawn, &|i| said[i].1));
-        if examples.iter().any(|example| example.impossible) {
-            for (name, has_answer) in [("has_answer_f1", true), ("no_answer_f1", false)] {
-                let part: Vec<usize> = (0..said.len())
-                    .filter(|&i| said[i].2.has_answer == has_answer)
-                    .collect();
-                let value = mean(&part, &|i| said[i].1);
-                evaluation.metrics.insert(name.to_owned(), value);
-            }
-            let all: Vec<metrics::Answered> = said.iter().map(|said| said.2).collect();
-            let (best, threshold) = metrics::best_threshold(&all);
-            let best = [("best_f1", best), ("best_f1_threshold", threshold)];
-            let best = best.map(|(name, value)| (name.to_owned(), value));
-            evaluation.metrics.extend(best);
+        let unknown = || tags().filter(|(_, tag)| !known.contains(tag));
+        let Some((line, tag)) = unknown().next() else {
+            return Ok(());
+        };
+        if tags().all(|(_, tag)| tag == OUTSIDE || !known.contains(tag)) {
+            return Err(self.unknown(line, tag, known));
         }
+        evaluation.notes.push(format!(
+            "{}: {} tags are none of the model's and count as missed; the first is `{tag}` in line {line}",
+            self.path.display(),
+            unknown().count()
+        ));
         Ok(())
     }
 
@@ -486,6 +523,7 @@ impl Asking<'_> {
         let (engine, tokenizer, settings) = self.parts();
         let task = Chooser::new(engine, tokenizer)?.with_settings(settings);
         let mut right = Vec::with_capacity(examples.len());
+        let mut confidences = Vec::with_capacity(examples.len());
         for (i, example) in examples.iter().enumerate() {
             let choices: Vec<&str> = example.choices.iter().map(String::as_str).collect();
             let chosen = task.choose(&example.context, &example.question, &choices);
@@ -495,6 +533,12 @@ impl Asking<'_> {
                 source: Box::new(source),
             })?;
             right.push(chosen.choice == example.answer);
+            confidences.push(f64::from(chosen.confidence));
+            // An article of RACE is a line, and has several questions.
+            let number = match self.format {
+                Some(Format::Race) => i + 1,
+                _ => example.line,
+            };
             if chosen.choice != example.answer {
                 evaluation.mistakes.push(Mistake {
                     place: format!("line {}", example.line),
@@ -505,7 +549,7 @@ impl Asking<'_> {
                 });
             }
             evaluation.predictions.push(Prediction {
-                id: example.line.to_string(),
+                id: number.to_string(),
                 answer: chosen.choice.to_string(),
                 confidence: Some(chosen.confidence),
             });
@@ -517,8 +561,25 @@ impl Asking<'_> {
             let count = drawn.iter().filter(|&&i| right[i]).count();
             count as f64 / drawn.len().max(1) as f64
         });
+        evaluation.score("calibration_error", |drawn| {
+            let confidences: Vec<f64> = drawn.iter().map(|&i| confidences[i]).collect();
+            let right: Vec<bool> = drawn.iter().map(|&i| right[i]).collect();
+            metrics::calibration_error(&confidences, &right, BINS)
+        });
         Ok(())
     }
+}
+
+/// Whether a data set's classes are called 0 and 1.
+fn of_two_numbers(format: Format) -> bool {
+    let formats = [
+        Format::Sst2,
+        Format::Cola,
+        Format::Mrpc,
+        Format::Qqp,
+        Format::Wnli,
+    ];
+    formats.contains(&format)
 }
 
 fn inputs(examples: &[TextExample]) -> Vec<TextInput<'_>> {

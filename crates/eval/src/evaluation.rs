@@ -15,6 +15,9 @@ pub struct Evaluation {
     pub intervals: BTreeMap<String, [f64; 2]>,
     /// Seconds that the answers took.
     pub seconds: f64,
+    /// What one should know, a sentence each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
     /// Which class was taken for which.
     #[serde(skip)]
     pub confusion: Option<Confusion>,

@@ -7,6 +7,7 @@
 mod ask;
 mod error;
 mod evaluation;
+mod questions;
 mod report;
 
 pub use ask::{Model, Progress, evaluate};

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use albert_data::{AnswerText, Dataset, Format, QuestionExample, ScoreExample, TextExample};
+use albert_data::{
+    AnswerText, Dataset, Format, QuestionExample, ScoreExample, TagExample, TextExample,
+};
 use albert_eval::{Evaluation, Model, Result, evaluate, report};
 use albert_tasks::{Classifier, TaskSettings, TextInput, open};
 
@@ -119,6 +121,79 @@ fn intents_out_of_scope_are_told_apart() {
     assert_eq!(all, (in_scope + oos) / 2.0);
     let scored = score("intents", &classes(&rows[..1]), None).unwrap();
     assert!(!scored.metrics.contains_key("oos_recall"));
+    let scored = score("intents", &classes(&rows[1..]), Some(Format::Clinc150)).unwrap();
+    assert!(!scored.metrics.contains_key("in_scope_accuracy"));
+    // 0 and 1 are not the first two of 151 intents.
+    let error = score(
+        "intents",
+        &classes(&[("Fine.", None, "1")]),
+        Some(Format::Sst2),
+    );
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("which has 151, cannot be asked"), "{error}");
+}
+
+#[test]
+fn tags_that_the_model_does_not_have_are_told() {
+    let example = |tags: [&str; 2]| TagExample {
+        line: 4,
+        words: vec!["play".to_owned(), "jazz".to_owned()],
+        tags: tags.map(str::to_owned).to_vec(),
+    };
+    let tagged = |tags| score("slots", &Dataset::Tags(vec![example(tags)]), None);
+    let error = tagged(["O", "B-PERSON"]).unwrap_err().to_string();
+    assert!(
+        error.contains("line 4: the model has no label `B-PERSON`"),
+        "{error}"
+    );
+    let scored = tagged(["B-genre", "B-PERSON"]).unwrap();
+    assert!(
+        scored.notes[0].contains("1 tags are none of the model's"),
+        "{:?}",
+        scored.notes
+    );
+    let known = tagged(["O", "B-genre"]).unwrap();
+    assert!(known.notes.is_empty());
+    for name in ["f1", "precision", "recall", "accuracy", "calibration_error"] {
+        assert!(known.metrics.contains_key(name), "{name}");
+    }
+}
+
+#[test]
+fn questions_without_an_answer_have_scores_of_their_own() {
+    let question = |id: &str, answer: Option<&str>| QuestionExample {
+        id: id.to_owned(),
+        question: "Where did she live?".to_owned(),
+        context: "Ann lived in Rome.".to_owned(),
+        answers: answer
+            .into_iter()
+            .map(|text| AnswerText {
+                text: text.to_owned(),
+                start: 0,
+            })
+            .collect(),
+        impossible: answer.is_none(),
+    };
+    let questions = vec![
+        question("a", Some("Rome")),
+        question("b", None),
+        question("c", Some("Paris")),
+    ];
+    let scored = score("qa", &Dataset::Questions(questions), Some(Format::Squad)).unwrap();
+    // This model always answers.
+    assert_eq!(scored.metrics["no_answer_f1"], 0.0);
+    let share = scored.metrics["has_answer_exact"] * 2.0 / 3.0;
+    assert!((scored.metrics["exact_match"] - share).abs() < 1e-12);
+    for name in ["exact", "f1"] {
+        let best = scored.metrics[&format!("best_{name}")];
+        assert!(
+            best >= 1.0 / 3.0
+                && scored
+                    .metrics
+                    .contains_key(&format!("best_{name}_threshold"))
+        );
+    }
+    assert!(scored.notes[0].contains("1 of 3 questions") && scored.notes[0].contains("question c"));
 }
 
 #[test]

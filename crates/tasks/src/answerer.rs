@@ -8,14 +8,11 @@ use albert_text::{Encoding, Tokenizer};
 use serde::Serialize;
 
 use crate::rows::{Row, Wanted, sigmoid, softmax};
-use crate::spans::{Window, best_spans, null_score};
+use crate::spans::{CANDIDATES, Window, best_spans, first_alike, null_score};
 use crate::{Asked, Error, LongText, Result, TaskSettings, features};
 
 /// The most pieces of a window where nobody says otherwise: SQuAD's usual length.
 pub const ANSWER_LENGTH: usize = 384;
-
-/// Candidates among which an answer's probability is told, at least.
-const CANDIDATES: usize = 20;
 
 /// Answers questions by parts of a text of any length.
 #[derive(Clone)]
@@ -61,7 +58,7 @@ pub struct Answer {
     pub start: usize,
     /// The character behind its last.
     pub end: usize,
-    /// Its probability among all candidates.
+    /// Its probability among all candidates: the sum over the places that say the same.
     pub confidence: f32,
     /// The sum of the logits of its beginning and end.
     pub score: f32,
@@ -71,7 +68,7 @@ pub struct Answer {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Answered {
-    /// The best answers, none overlapping another, best first.
+    /// The best answers by their scores, best first; none says the same as another or overlaps it.
     pub answers: Vec<Answer>,
     /// Whether the model finds that the context has no answer; the answers are the best all the
     /// same. Always false of a model that has not learnt to tell.
@@ -200,15 +197,30 @@ fn answered(
     // One pass over the context: characters are not all of one length.
     let places: Vec<usize> = context.char_indices().map(|(at, _)| at).collect();
     let byte = |character: usize| places.get(character).copied().unwrap_or(context.len());
+    let texts = spans
+        .iter()
+        .map(|span| &context[byte(span.start)..byte(span.end)]);
+    let texts: Vec<String> = texts.map(str::to_owned).collect();
+    let first = first_alike(&texts);
+    let sum_of = |place: usize| {
+        let alike = first
+            .iter()
+            .zip(&confidences)
+            .filter(|(first, _)| **first == place);
+        alike.map(|(_, confidence)| confidence).sum::<f32>()
+    };
     let answers: Vec<Answer> = spans
         .iter()
-        .zip(confidences)
+        .zip(&texts)
+        .enumerate()
+        .filter(|(place, _)| first[*place] == *place)
         .take(options.top)
-        .map(|(span, confidence)| Answer {
-            text: context[byte(span.start)..byte(span.end)].to_owned(),
+        .map(|(place, (span, text))| Answer {
+            text: text.clone(),
             start: span.start,
             end: span.end,
-            confidence,
+            // A sum of shares may be rounded to a hair above one.
+            confidence: sum_of(place).min(1.0),
             score: span.score,
         })
         .collect();

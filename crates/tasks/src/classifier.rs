@@ -97,6 +97,11 @@ impl Classifier {
         &self.engine
     }
 
+    /// What logits are divided by before they become probabilities.
+    pub(crate) fn temperature(&self) -> f32 {
+        self.settings.temperature.unwrap_or(1.0)
+    }
+
     /// The most pieces of a row.
     pub fn max_length(&self) -> usize {
         self.settings.max_length_in(&self.engine)
@@ -175,7 +180,7 @@ impl Classifier {
     }
 
     fn said(&self, logits: &[f32], truncated: usize) -> Classified {
-        let temperature = self.settings.temperature.unwrap_or(1.0);
+        let temperature = self.temperature();
         let problem = self.problem();
         let probabilities = match problem {
             ProblemType::Regression => {

@@ -130,7 +130,9 @@ impl Error {
 /// How one gets the head of a task.
 fn how(task: &str) -> String {
     match task {
-        "classify" | "tag" | "answer" | "choose" => {
+        // None that ships chooses.
+        "choose" => "; `albert finetune choose` teaches one".to_owned(),
+        "classify" | "tag" | "answer" => {
             format!("; `albert finetune {task}` teaches one, `albert models` lists those that ship")
         }
         _ => String::new(),

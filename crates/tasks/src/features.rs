@@ -4,7 +4,7 @@ use albert_text::{EncodeOptions, Encoding, Tokenizer, Truncation};
 
 use crate::{Error, Result};
 
-pub use crate::spans::{Span, Window, best_spans, null_score};
+pub use crate::spans::{CANDIDATES, Span, Window, best_spans, first_alike, null_score};
 
 /// A window must have room for so many pieces of its context.
 const LEAST_CONTEXT: usize = 16;

@@ -1,10 +1,15 @@
 //! From the logits of beginnings and ends to parts of a context.
 
+use std::collections::HashMap;
+
 use albert_text::Encoding;
+
+/// Spans among which an answer's probability is told, at least.
+pub const CANDIDATES: usize = 20;
 
 /// So many of the best beginnings and ends of a window are combined (as the official code's
 /// `n_best_size`).
-const CANDIDATES: usize = 20;
+const BEST_OF_WINDOW: usize = 20;
 
 /// A row of a question and a part of its context, with the logits of its tokens.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +62,14 @@ pub fn best_spans(windows: &[Window<'_>], at_most: usize, max_pieces: usize) -> 
     best
 }
 
+/// For each text the place of the first that says the same, case and white space around it aside.
+pub fn first_alike(texts: &[String]) -> Vec<usize> {
+    let mut places: HashMap<String, usize> = HashMap::new();
+    let place =
+        |(i, text): (usize, &String)| *places.entry(text.trim().to_lowercase()).or_insert(i);
+    texts.iter().enumerate().map(place).collect()
+}
+
 /// The score of there being no answer: the least over windows of the logits at `[CLS]` (SQuAD
 /// 2.0, as transformers).
 pub fn null_score(windows: &[Window<'_>]) -> f32 {
@@ -73,7 +86,7 @@ fn candidates(window: &Window<'_>, number: usize, max_pieces: usize, found: &mut
     let best = |logits: &[f32]| -> Vec<usize> {
         let mut places: Vec<usize> = (0..encoding.len()).filter(of_context).collect();
         places.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]).then(a.cmp(&b)));
-        places.truncate(CANDIDATES);
+        places.truncate(BEST_OF_WINDOW);
         places
     };
     let ends = best(window.end);

@@ -104,15 +104,16 @@ impl ZeroShot {
         let asked = Asked::all(asked.collect::<Result<_>>()?).ok_or(Error::NoChoice)?;
         let (entailment, contradiction) = (self.entailment, self.contradiction);
         let names: Vec<String> = classes.iter().map(|class| (*class).to_owned()).collect();
+        let temperature = self.classifier.temperature();
         Ok(asked.map(move |logits| {
             let entails = logits.iter().map(|(logits, _)| logits[entailment]);
             let probabilities = match multi_label {
-                false => softmax(&entails.collect::<Vec<_>>(), 1.0),
+                false => softmax(&entails.collect::<Vec<_>>(), temperature),
                 true => logits
                     .iter()
                     .map(|(logits, _)| {
                         let sides = [logits[contradiction], logits[entailment]];
-                        softmax(&sides, 1.0)[1]
+                        softmax(&sides, temperature)[1]
                     })
                     .collect(),
             };

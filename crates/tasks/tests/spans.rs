@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use albert_tasks::features::{Window, best_spans, null_score, question};
+use albert_tasks::features::{Window, best_spans, first_alike, null_score, question};
 use albert_tasks::text::{Encoding, Tokenizer};
 
 fn tokenizer() -> Tokenizer {
@@ -39,6 +39,12 @@ fn place(row: &Encoding, character: usize) -> usize {
     (0..row.len())
         .find(|&i| row.type_ids[i] == 1 && !row.special[i] && row.offsets[i].1 > character)
         .unwrap()
+}
+
+#[test]
+fn texts_that_say_the_same_are_one() {
+    let texts = ["Rome", "in Rome", " rome", "Paris", "ROME "].map(str::to_owned);
+    assert_eq!(first_alike(&texts), [0, 1, 0, 3, 0]);
 }
 
 #[test]

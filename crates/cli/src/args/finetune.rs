@@ -25,12 +25,12 @@ pub struct FinetuneArgs {
     /// Examples to learn from
     #[arg(long, value_name = "FILE", required = true, num_args = 1..)]
     pub train: Vec<PathBuf>,
-    /// Examples that decide: the rate, the best weights, the temperature
-    #[arg(long, value_name = "FILE")]
-    pub dev: PathBuf,
-    /// The folder to write; must be new or empty unless --resume
-    #[arg(long, value_name = "DIR")]
-    pub output: PathBuf,
+    /// Examples that decide: the rate, the best weights, the temperature; --folds needs none
+    #[arg(long, value_name = "FILE", required_unless_present = "folds")]
+    pub dev: Option<PathBuf>,
+    /// The folder to write; must be new or empty unless --resume; --folds writes nothing
+    #[arg(long, value_name = "DIR", required_unless_present = "folds")]
+    pub output: Option<PathBuf>,
     /// A TOML recipe; see configs/finetune/all.toml
     #[arg(long, value_name = "FILE")]
     pub recipe: Option<PathBuf>,

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use albert_engine::EarlyExit;
-use clap::Args;
+use albert_tasks::Pooling;
+use clap::{Args, ValueEnum};
 
 use super::ModelArgs;
 
@@ -88,6 +89,9 @@ pub struct TagArgs {
     pub texts: Vec<String>,
     #[command(flatten)]
     pub model: ModelArgs,
+    /// Say that a person should look where the least sure word is below this confidence
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub abstain: Option<f32>,
     #[command(flatten)]
     pub rows: RowsArgs,
 }
@@ -116,7 +120,7 @@ pub struct AnswerArgs {
     pub context: Option<PathBuf>,
     #[command(flatten)]
     pub model: ModelArgs,
-    /// So many of the best answers, none overlapping another
+    /// So many of the best answers, none saying the same as another or overlapping it
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub top: u32,
     /// The most pieces of a window of the text
@@ -165,6 +169,24 @@ pub struct ChooseArgs {
     pub rows: RowsArgs,
 }
 
+/// [`Pooling`] on the command line.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum PoolingArg {
+    /// The mean over all pieces
+    Mean,
+    /// That of [CLS]
+    Cls,
+}
+
+impl From<PoolingArg> for Pooling {
+    fn from(pooling: PoolingArg) -> Self {
+        match pooling {
+            PoolingArg::Mean => Pooling::Mean,
+            PoolingArg::Cls => Pooling::Cls,
+        }
+    }
+}
+
 #[derive(Args)]
 #[command(after_help = "Example:\n  albert embed --input texts.txt > vectors.jsonl")]
 pub struct EmbedArgs {
@@ -177,6 +199,9 @@ pub struct EmbedArgs {
     pub texts: Vec<String>,
     #[command(flatten)]
     pub model: ModelArgs,
+    /// How the pieces of a text become one vector; without it, as the folder says
+    #[arg(long, value_enum)]
+    pub pooling: Option<PoolingArg>,
     #[command(flatten)]
     pub rows: RowsArgs,
 }
@@ -197,6 +222,9 @@ pub struct SimilarityArgs {
     pub texts: Vec<String>,
     #[command(flatten)]
     pub model: ModelArgs,
+    /// How the pieces of a text become one vector; without it, as the folder says
+    #[arg(long, value_enum)]
+    pub pooling: Option<PoolingArg>,
     #[command(flatten)]
     pub rows: RowsArgs,
 }

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::args::{
-    AnswerArgs, ChooseArgs, ClassifyArgs, EmbedArgs, SimilarityArgs, TagArgs, ZeroShotArgs,
+    AnswerArgs, ChooseArgs, ClassifyArgs, EmbedArgs, ModelArgs, PoolingArg, SimilarityArgs,
+    TagArgs, ZeroShotArgs,
 };
 use crate::output;
 use crate::rows::{PairRow, TextRow};
@@ -51,6 +52,9 @@ pub fn classify(args: ClassifyArgs) -> Result<()> {
         settings,
     } = with_exit(open_task(&args.model, "sentiment")?, args.exit)?;
     let task = Classifier::new(engine, tokenizer)?.with_settings(settings);
+    if args.abstain.is_some() && task.problem() == ProblemType::Regression {
+        bail!("--abstain: the model gives numbers, and says nothing of how sure it is");
+    }
     let top = args.top as usize;
     let short = |mut said: Classified| {
         said.labels.truncate(top);
@@ -105,7 +109,7 @@ pub fn tag(args: TagArgs) -> Result<()> {
     } = open_task(&args.model, "slots")?;
     let task = Tagger::new(engine, tokenizer)?.with_settings(settings);
     if args.rows.input.is_some() {
-        return stream::answer(&args.rows, None, |rows: &[TextRow]| {
+        return stream::answer(&args.rows, args.abstain, |rows: &[TextRow]| {
             let texts = rows.iter().map(|row| not_blank(&row.text));
             task.tag(&texts.collect::<TaskResult<Vec<_>>>()?)
         });
@@ -114,9 +118,13 @@ pub fn tag(args: TagArgs) -> Result<()> {
     let texts = texts.collect::<TaskResult<Vec<_>>>()?;
     for (said, text) in task.tag(&texts)?.iter().zip(&args.texts) {
         if args.rows.json {
-            output::json(said)?;
-        } else {
-            show_tagged(text, said)?;
+            output::json(&with_abstention(said, args.abstain)?)?;
+            continue;
+        }
+        show_tagged(text, said)?;
+        let sure = said.words.iter().map(|word| word.confidence);
+        if let Some(text) = unsure(sure.fold(1.0, f32::min), args.abstain) {
+            output::line(&text)?;
         }
     }
     Ok(())
@@ -277,18 +285,22 @@ fn show_chosen(choices: &[String], said: &Chosen, abstain: Option<f32>) -> Resul
     }
 }
 
-fn embedder(args: &crate::args::ModelArgs) -> Result<Embedder> {
+fn embedder(args: &ModelArgs, pooling: Option<PoolingArg>) -> Result<Embedder> {
     let TaskModel {
         engine,
         tokenizer,
         settings,
     } = open_task(args, "sentences")?;
     note_untaught(engine.config());
-    Ok(Embedder::new(engine, tokenizer).with_settings(settings))
+    let embedder = Embedder::new(engine, tokenizer).with_settings(settings);
+    Ok(match pooling {
+        Some(pooling) => embedder.with_pooling(pooling.into()),
+        None => embedder,
+    })
 }
 
 pub fn embed(args: EmbedArgs) -> Result<()> {
-    let task = embedder(&args.model)?;
+    let task = embedder(&args.model, args.pooling)?;
     if args.rows.input.is_some() {
         return stream::answer(&args.rows, None, |rows: &[TextRow]| {
             let texts = rows.iter().map(|row| not_blank(&row.text));
@@ -307,7 +319,7 @@ struct Similarity {
 }
 
 pub fn similarity(args: SimilarityArgs) -> Result<()> {
-    let task = embedder(&args.model)?;
+    let task = embedder(&args.model, args.pooling)?;
     if args.rows.input.is_some() {
         return stream::answer(&args.rows, None, |rows: &[PairRow]| {
             let texts = rows

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Instant;
 
-use albert_checkpoint::{AlbertConfig, ProblemType, write_atomic};
+use albert_checkpoint::{AlbertConfig, Architecture, ProblemType, write_atomic};
 use albert_data::{Dataset, Format, ReadOptions, detect, read};
 use albert_eval::{Evaluation, Model, evaluate, report};
 use anyhow::{Result, bail};
@@ -25,6 +25,9 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
         note_untaught(config);
     }
     let evaluation = score(task, &data, &args.data, format)?;
+    for note in &evaluation.notes {
+        output::note(&format!("note: {note}"));
+    }
     // The scores are shown whatever becomes of the files.
     show(&evaluation, args.json)?;
     if let Some(path) = &args.report {
@@ -88,6 +91,7 @@ pub fn examples(
         format: Some(format),
         columns: (&args.columns).into(),
         split: args.split.clone(),
+        classes: config.architecture == Architecture::SequenceClassification,
         // A regressor is asked for numbers, however they are written.
         scores: config.problem() == ProblemType::Regression
             && config.architecture.has_pooler()

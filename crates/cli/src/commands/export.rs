@@ -49,7 +49,8 @@ pub fn write(
     output: &Path,
     save: impl FnOnce(&AlbertConfig, &[SaveTensor<'_>]) -> CheckpointResult<()>,
 ) -> Result<()> {
-    // What cannot be read is told before anything is written.
+    // What cannot be read or used is told before anything is written.
+    checkpoint.check_finite()?;
     let tokenizer = tokenizer_of(checkpoint)?;
     let settings = TaskSettings::read(checkpoint.dir())?;
     let values: Vec<_> = checkpoint

@@ -70,7 +70,10 @@ fn options(args: &FinetuneArgs) -> Result<FinetuneOptions> {
     if args.early_exit {
         recipe.early_exit = Some(true);
     }
-    recipe.check()?;
+    recipe.check().with_context(|| match &args.recipe {
+        Some(path) => format!("{} and the flags", path.display()),
+        None => "the flags".to_owned(),
+    })?;
 
     let source = |path: &Path, format: Option<Format>, split: &Option<String>| -> Result<Source> {
         let options = ReadOptions {
@@ -78,6 +81,7 @@ fn options(args: &FinetuneArgs) -> Result<FinetuneOptions> {
             columns: (&args.columns).into(),
             split: split.clone(),
             scores: args.task == Task::Regress,
+            classes: args.task == Task::Classify,
         };
         let mut data = read(path, &options)?;
         if args.task == Task::Embed && are_numbers(&data) {
@@ -94,11 +98,13 @@ fn options(args: &FinetuneArgs) -> Result<FinetuneOptions> {
         .map(|path| source(path, args.format, &args.train_split))
         .collect::<Result<Vec<_>>>()?;
     if let Some(count) = args.per_class {
-        for source in &mut train {
-            thin(&mut source.data, count as usize, recipe.seed)?;
-        }
+        thin(&mut train, count as usize, recipe.seed)?;
     }
-    let dev_format = args.dev_format.or(args.format);
+    let dev = match &args.dev {
+        Some(path) => source(path, args.dev_format.or(args.format), &args.dev_split)?,
+        // Folds look at the training set alone.
+        None => train[0].clone(),
+    };
     let first = args.train.first().map(|path| match args.format {
         Some(format) => Ok(format),
         None => albert_data::detect(path),
@@ -106,7 +112,7 @@ fn options(args: &FinetuneArgs) -> Result<FinetuneOptions> {
     Ok(FinetuneOptions {
         task: args.task,
         model: find_model(args.model.as_deref())?,
-        dev: source(&args.dev, dev_format, &args.dev_split)?,
+        dev,
         format: first.transpose()?,
         train,
         recipe,
@@ -114,31 +120,36 @@ fn options(args: &FinetuneArgs) -> Result<FinetuneOptions> {
             true => Starts::Random,
             false => Starts::Pretrained,
         },
-        output: args.output.clone(),
+        output: args.output.clone().unwrap_or_default(),
         difference: args.adapter,
         dtype: DType::F16,
         resume: args.resume,
     })
 }
 
-/// Keeps `count` examples of each class.
-fn thin(data: &mut Dataset, count: usize, seed: u64) -> Result<()> {
-    let Dataset::Classes { examples, .. } = data else {
-        bail!("--per-class is for texts with classes");
-    };
-    let mut order: Vec<usize> = (0..examples.len()).collect();
-    stream(seed, Purpose::Parts, 3, 0).shuffle(&mut order);
+/// Keeps `count` examples of each class, of all sources together.
+fn thin(sources: &mut [Source], count: usize, seed: u64) -> Result<()> {
+    let mut all = Vec::new();
+    for (number, source) in sources.iter_mut().enumerate() {
+        let Dataset::Classes { examples, .. } = &mut source.data else {
+            bail!("--per-class is for texts with classes");
+        };
+        let own = std::mem::take(examples).into_iter().enumerate();
+        all.extend(own.map(|(i, example)| ((number, i), example)));
+    }
+    stream(seed, Purpose::Parts, 3, 0).shuffle(&mut all);
     let mut seen: BTreeMap<Vec<String>, usize> = BTreeMap::new();
-    let mut kept: Vec<usize> = order
-        .into_iter()
-        .filter(|&i| {
-            let seen = seen.entry(examples[i].labels.clone()).or_default();
-            *seen += 1;
-            *seen <= count
-        })
-        .collect();
-    kept.sort_unstable();
-    *examples = kept.into_iter().map(|i| examples[i].clone()).collect();
+    all.retain(|(_, example)| {
+        let seen = seen.entry(example.labels.clone()).or_default();
+        *seen += 1;
+        *seen <= count
+    });
+    all.sort_unstable_by_key(|(place, _)| *place);
+    for ((number, _), example) in all {
+        if let Dataset::Classes { examples, .. } = &mut sources[number].data {
+            examples.push(example);
+        }
+    }
     Ok(())
 }
 
@@ -166,12 +177,12 @@ fn train<B: TrainingBackend>(
         if args.learning_curve {
             let curve = learning_curve::<B>(options, &SHARES, seeds, device, stop, &mut shown)?;
             shown.run.finish();
-            return curve.map_or_else(stopped, |curve| show_curve(args, &curve));
+            return curve.map_or_else(stopped, |curve| show_curve(args, &curve, &options.output));
         }
         let report = finetune::<B>(options, device, stop, &mut shown)?;
         shown.run.finish();
         match report {
-            Some(report) => show(args, &report),
+            Some(report) => show(args, &report, &options.output),
             None => output::line("stopped; go on with --resume"),
         }
     })
@@ -181,7 +192,7 @@ fn stopped() -> Result<()> {
     output::line("stopped")
 }
 
-fn show(args: &FinetuneArgs, report: &Report) -> Result<()> {
+fn show(args: &FinetuneArgs, report: &Report, folder: &Path) -> Result<()> {
     if args.json {
         return output::json(report);
     }
@@ -207,7 +218,7 @@ fn show(args: &FinetuneArgs, report: &Report) -> Result<()> {
         output::thousands(report.steps),
         output::thousands(report.tokens),
         duration(report.seconds),
-        args.output.display()
+        folder.display()
     ))
 }
 
@@ -231,9 +242,9 @@ fn show_folds(args: &FinetuneArgs, report: &FoldReport) -> Result<()> {
     ))
 }
 
-fn show_curve(args: &FinetuneArgs, curve: &LearningCurve) -> Result<()> {
-    std::fs::create_dir_all(&args.output)?;
-    let picture = args.output.join("learning-curve.svg");
+fn show_curve(args: &FinetuneArgs, curve: &LearningCurve, folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder)?;
+    let picture = folder.join("learning-curve.svg");
     let title = format!("{} by examples", curve.metric);
     write_atomic(&picture, curve.svg(&title).as_bytes())?;
     if args.json {

@@ -296,6 +296,21 @@ fn rows_begin_behind_a_byte_order_mark_and_have_the_names_of_data_sets() {
 
 /// What was learnt under other names is scored under them.
 #[test]
+fn unsure_words_need_a_person_and_vectors_may_be_those_of_cls() {
+    let tagged = |threshold: &str| {
+        let said = stdout(&["tag", "play blue moon", "--json", "--abstain", threshold]);
+        parse(&said)["needs_a_person"].clone()
+    };
+    assert_eq!((tagged("0"), tagged("1")), (false.into(), true.into()));
+    let vector = |pooling: &[&str]| {
+        let said = stdout(&[&["embed", "A plane."], pooling].concat());
+        parse(&said)["vector"].clone()
+    };
+    assert_eq!(vector(&[]), vector(&["--pooling", "mean"]));
+    assert_ne!(vector(&[]), vector(&["--pooling", "cls"]));
+}
+
+#[test]
 fn labels_are_scored_by_other_names() {
     let home = tempfile::tempdir().unwrap();
     let data = home.path().join("data.csv");

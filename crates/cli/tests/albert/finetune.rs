@@ -192,6 +192,35 @@ fn rows_are_answered_in_order_and_failures_stand_in_their_place() {
 }
 
 #[test]
+fn few_of_each_class_are_taken_of_all_files_together() {
+    let home = tempfile::tempdir().unwrap();
+    let (train, dev) = files(home.path());
+    let output = home.path().join("model");
+    let report = stdout(&[
+        "finetune",
+        "classify",
+        "--model",
+        "mini",
+        "--train",
+        text(&train),
+        text(&train),
+        "--dev",
+        text(&dev),
+        "--output",
+        text(&output),
+        "--per-class",
+        "2",
+        "--epochs",
+        "1",
+        "--rate",
+        "1e-4",
+        "--json",
+    ]);
+    let report = json(report.lines().last().unwrap());
+    assert_eq!(report["examples"], 4);
+}
+
+#[test]
 fn bad_examples_are_named_by_file_line_and_field() {
     let home = tempfile::tempdir().unwrap();
     let (train, dev) = files(home.path());

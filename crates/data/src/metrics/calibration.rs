@@ -17,29 +17,21 @@ pub fn calibration_error(confidences: &[f64], right: &[bool], bins: usize) -> f6
     sum / confidences.len().max(1) as f64
 }
 
-/// The mean negative logarithm, in nats, of the probability that logits `[rows, classes]`, divided
-/// by a temperature, give the labels `[rows]`.
-pub fn negative_log_likelihood(
-    logits: &[f32],
-    classes: usize,
-    labels: &[usize],
-    temperature: f64,
-) -> f64 {
-    let rows = logits.chunks(classes).zip(labels);
-    let loss = |(row, &label): (&[f32], &usize)| {
-        let greatest = row.iter().copied().fold(f32::MIN, f32::max);
-        let scaled = |logit: f32| f64::from(logit - greatest) / temperature;
-        let sum: f64 = row.iter().map(|&logit| scaled(logit).exp()).sum();
-        sum.ln() - scaled(row[label])
-    };
-    rows.map(loss).sum::<f64>() / labels.len().max(1) as f64
+/// The negative logarithm, in nats, of the probability that logits, divided by a temperature, give
+/// a label.
+pub fn negative_log_likelihood(logits: &[f32], label: usize, temperature: f64) -> f64 {
+    let greatest = logits.iter().copied().fold(f32::MIN, f32::max);
+    let scaled = |logit: f32| f64::from(logit - greatest) / temperature;
+    let sum: f64 = logits.iter().map(|&logit| scaled(logit).exp()).sum();
+    sum.ln() - scaled(logits[label])
 }
 
-/// The temperature, from 0.05 to 20, by which logits give the labels the highest likelihood. The
-/// likelihood has one peak over the inverse of the temperature; golden sections close in on it.
-pub fn fit_temperature(logits: &[f32], classes: usize, labels: &[usize]) -> f32 {
+/// The temperature, from 0.05 to 20, of the least loss: say, of the sum of
+/// [`negative_log_likelihood`] over examples, which has one valley over the inverse of the
+/// temperature. Golden sections close in on it.
+pub fn fit_temperature(loss: impl Fn(f64) -> f64) -> f32 {
     let section = (5.0_f64.sqrt() - 1.0) / 2.0;
-    let loss = |log: f64| negative_log_likelihood(logits, classes, labels, log.exp());
+    let loss = |log: f64| loss(log.exp());
     let (mut low, mut high) = (LEAST.ln(), MOST.ln());
     let (mut a, mut b) = (high - section * (high - low), low + section * (high - low));
     let (mut loss_a, mut loss_b) = (loss(a), loss(b));
@@ -73,8 +65,11 @@ mod tests {
     #[test]
     fn the_temperature_is_found_by_which_logits_were_multiplied() {
         // Three of four rows have the greater logit right: the best odds are 3 to 1.
-        let logits: Vec<f32> = [5.0, 0.0].repeat(4);
-        let temperature = fit_temperature(&logits, 2, &[0, 0, 0, 1]);
+        let loss = |temperature: f64| {
+            let of = |label: usize| negative_log_likelihood(&[5.0, 0.0], label, temperature);
+            3.0 * of(0) + of(1)
+        };
+        let temperature = fit_temperature(loss);
         let expected = 5.0 / 3.0_f32.ln();
         assert!((temperature / expected - 1.0).abs() < 1e-3, "{temperature}");
     }

@@ -17,4 +17,4 @@ pub use classification::{
 };
 pub use correlation::{pearson, spearman};
 pub use spans::{Span, SpanScores, span_scores, spans, tag_accuracy};
-pub use squad::{Answered, best_threshold, normalize_answer, squad_exact, squad_f1};
+pub use squad::{Answered, SquadScript, best_threshold, normalize_answer, squad_exact, squad_f1};

@@ -69,11 +69,39 @@ pub fn squad_exact(answer: &str, right: &[&str]) -> f64 {
     f64::from(right.iter().any(|r| normalize_answer(r) == normal))
 }
 
-/// The greatest F1 of the answer's words against a right answer's. Of texts without words the
-/// script of 2.0 says 1 where both are, that of 1.1 says 0; here 2.0's rule is for both.
+/// The greatest F1 of the answer's words against a right answer's; of texts without words 1 where
+/// both are, else 0.
 pub fn squad_f1(answer: &str, right: &[&str]) -> f64 {
     let right = with_words(right);
     right.iter().map(|r| f1(answer, r)).fold(0.0, f64::max)
+}
+
+/// SQuAD's official scripts, which differ in answers without words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SquadScript {
+    /// That of 1.1: such an answer equals another, and has an F1 of 0.
+    V1,
+    /// That of 2.0: [`squad_exact`] and [`squad_f1`].
+    V2,
+}
+
+impl SquadScript {
+    /// 1 if the answer equals one of the right ones, else 0.
+    pub fn exact(self, answer: &str, right: &[&str]) -> f64 {
+        let normal = normalize_answer(answer);
+        match self {
+            SquadScript::V1 => f64::from(right.iter().any(|r| normalize_answer(r) == normal)),
+            SquadScript::V2 => squad_exact(answer, right),
+        }
+    }
+
+    /// The greatest F1 of the answer's words against a right answer's.
+    pub fn f1(self, answer: &str, right: &[&str]) -> f64 {
+        match self {
+            SquadScript::V1 if words(answer).is_empty() => 0.0,
+            SquadScript::V1 | SquadScript::V2 => squad_f1(answer, right),
+        }
+    }
 }
 
 fn f1(answer: &str, right: &str) -> f64 {
@@ -136,6 +164,30 @@ pub fn best_threshold(said: &[Answered]) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_scripts_differ_in_answers_without_words() {
+        let of = |script: SquadScript, answer, right: &[&str]| {
+            (script.exact(answer, right), script.f1(answer, right))
+        };
+        for (answer, right, first, second) in [
+            ("the", &["The", "an end"][..], (1.0, 0.0), (0.0, 0.0)),
+            ("", &["a"], (1.0, 0.0), (1.0, 1.0)),
+            ("end", &["a"], (0.0, 0.0), (0.0, 0.0)),
+            ("the end", &["an end", "the"], (1.0, 1.0), (1.0, 1.0)),
+        ] {
+            assert_eq!(
+                of(SquadScript::V1, answer, right),
+                first,
+                "{answer} {right:?}"
+            );
+            assert_eq!(
+                of(SquadScript::V2, answer, right),
+                second,
+                "{answer} {right:?}"
+            );
+        }
+    }
 
     #[test]
     fn articles_and_punctuation_do_not_count() {

@@ -87,7 +87,19 @@ pub fn scores(set: &Set) -> Value {
             let (best_f1, best_f1_threshold) = metrics::best_threshold(&said(metrics::squad_f1));
             let (best_exact, best_exact_threshold) =
                 metrics::best_threshold(&said(metrics::squad_exact));
+            // 1.1 knows no questions without an answer.
+            let answered: Vec<usize> = (0..guesses.len())
+                .filter(|&i| !answers[i].is_empty())
+                .collect();
+            let first = |of: fn(metrics::SquadScript, &str, &[&str]) -> f64| {
+                let scores = answered
+                    .iter()
+                    .map(|&i| of(metrics::SquadScript::V1, &guesses[i], &right(i)));
+                scores.sum::<f64>() / answered.len().max(1) as f64
+            };
             json!({
+                "exact_of_1_1": first(metrics::SquadScript::exact),
+                "f1_of_1_1": first(metrics::SquadScript::f1),
                 "exact": mean(&|i| metrics::squad_exact(&guesses[i], &right(i))),
                 "f1": mean(&|i| metrics::squad_f1(&guesses[i], &right(i))),
                 "best_f1": best_f1,

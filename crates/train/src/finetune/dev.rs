@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use albert_data::metrics;
 use albert_model::{AlbertBackend, AlbertForTask};
-use albert_tasks::features::{self, Window};
+use albert_tasks::features::{self, Span, Window};
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
+use super::calibration::Judged;
 use super::loss::{input, unit_means};
 use super::set::{Item, Question, Set, Target};
 use super::task::{Labels, Task};
@@ -88,18 +89,41 @@ impl DevSet {
         })
     }
 
-    /// The logits of classes and the class of each item, for calibration; `None` unless a text
-    /// has one class.
-    pub(crate) fn class_logits<B: AlbertBackend>(
+    /// What a model says of each example, and whether it is right, for calibration; nothing where
+    /// it says numbers or vectors.
+    pub(crate) fn judged<B: AlbertBackend>(
         &self,
         model: &AlbertForTask<B>,
         device: &B::Device,
-    ) -> Result<Option<(Vec<f32>, Vec<usize>)>> {
-        if self.task != Task::Classify || self.labels.multi {
-            return Ok(None);
+    ) -> Result<Vec<Judged>> {
+        if self.task == Task::Answer {
+            let said = self.answers(model, device)?.into_iter();
+            return Ok(said.filter_map(|said| said.judged).collect());
         }
-        let logits = self.logits(model, device)?.concat();
-        Ok(Some((logits, self.classes())))
+        if matches!(self.task, Task::Regress | Task::Embed) {
+            return Ok(Vec::new());
+        }
+        let logits = self.logits(model, device)?;
+        let width = self.labels.names.len();
+        let mut judged = Vec::new();
+        for (item, logits) in self.items.iter().zip(logits) {
+            match &item.target {
+                Target::Class(class) | Target::Choice(class) => {
+                    judged.push(Judged::Class(logits, *class));
+                }
+                // The sigmoid of a logit is the softmax of nought and the logit.
+                Target::Classes(classes) => {
+                    judged.extend(logits.iter().zip(classes).map(|(&logit, &class)| {
+                        Judged::Class(vec![0.0, logit], usize::from(class))
+                    }))
+                }
+                Target::Tags(tags) => judged.extend(tags.iter().map(|&(place, tag)| {
+                    Judged::Class(logits[place * width..][..width].to_vec(), tag)
+                })),
+                _ => {}
+            }
+        }
+        Ok(judged)
     }
 
     fn classes(&self) -> Vec<usize> {
@@ -220,7 +244,19 @@ impl DevSet {
                 has_answer: said.has_answer,
             })
             .collect();
-        let (f1, threshold) = metrics::best_threshold(&scored);
+        let (f1, best) = metrics::best_threshold(&scored);
+        // Half way to the next question, so that what rounding does to the stored weights does not
+        // turn the one at the threshold.
+        let above = scored
+            .iter()
+            .map(|said| said.no_answer)
+            .filter(|&said| said > best);
+        let next = above.fold(f64::INFINITY, f64::min);
+        let threshold = if next.is_finite() {
+            f64::midpoint(best, next)
+        } else {
+            best
+        };
         let right = |said: &Said| match said.no_answer > threshold {
             true => f64::from(!said.has_answer),
             false => said.exact,
@@ -265,18 +301,23 @@ impl DevSet {
                     end,
                 })
                 .collect();
-            let best = features::best_spans(&windows, 1, ANSWER_PIECES);
-            let (text, score) = match best.first() {
-                Some(span) => {
-                    let text = question.context[span.start..span.end].iter().collect();
-                    (text, f64::from(span.score))
-                }
-                None => (String::new(), f64::MIN),
-            };
+            let spans = features::best_spans(&windows, features::CANDIDATES, ANSWER_PIECES);
+            let text = |span: &Span| question.context[span.start..span.end].iter().collect();
+            let texts: Vec<String> = spans.iter().map(text).collect();
+            let score = spans.first().map_or(f64::MIN, |span| f64::from(span.score));
+            let text = texts.first().map_or("", String::as_str);
             let answers: Vec<&str> = question.answers.iter().map(String::as_str).collect();
+            let exact = metrics::squad_exact(text, &answers);
+            let judged = (!answers.is_empty() && !spans.is_empty()).then(|| {
+                let first = features::first_alike(&texts);
+                let alike = (0..first.len()).filter(|&i| first[i] == 0).collect();
+                let scores = spans.iter().map(|span| span.score).collect();
+                Judged::Answer(scores, alike, exact == 1.0)
+            });
             said.push(Said {
-                exact: metrics::squad_exact(&text, &answers),
-                f1: metrics::squad_f1(&text, &answers),
+                judged,
+                exact,
+                f1: metrics::squad_f1(text, &answers),
                 no_answer: f64::from(features::null_score(&windows)) - score,
                 has_answer: !answers.is_empty(),
             });
@@ -287,6 +328,8 @@ impl DevSet {
 
 /// What was said to a question, against what is right.
 struct Said {
+    /// Of a question that has an answer.
+    judged: Option<Judged>,
     exact: f64,
     f1: f64,
     /// By how much the score of no answer exceeds that of the best one.

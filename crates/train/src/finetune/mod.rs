@@ -1,11 +1,12 @@
 //! Fine-tuning: a pretrained encoder under a new head, taught by labelled examples.
 //!
 //! [`finetune()`] carries out a [`FinetuneRecipe`]: it tries the rates on the dev set, trains with
-//! the best, keeps the weights of the best evaluation, fits the temperature that makes a
-//! classifier's confidence honest, and writes a checkpoint folder that every command reads.
+//! the best, keeps the weights of the best evaluation, fits the temperature that makes
+//! confidence honest, and writes a checkpoint folder that every command reads.
 //! [`folds`](crate::finetune::folds()) and [`learning_curve`] tell how far a score can be trusted,
 //! and whether more examples would raise it.
 
+mod calibration;
 mod dev;
 mod exact;
 mod fit;
@@ -25,12 +26,13 @@ use albert_checkpoint::DType;
 use albert_data::Format;
 use albert_model::TrainingBackend;
 
+pub use self::calibration::Calibration;
 pub use self::dev::Scores;
 use self::fit::{Fit, StateFile};
 use self::prepare::Prepared;
 pub use self::prepare::Starts;
 pub use self::recipe::{ClassWeights, FinetuneRecipe, Parts, Plan, RATES};
-pub use self::report::{Calibration, Report};
+pub use self::report::Report;
 pub use self::small::{FoldReport, LearningCurve, folds, learning_curve};
 pub use self::task::{Labels, Source, Task};
 use crate::error::Result;

@@ -1,6 +1,7 @@
 //! Everything before the first step: the folder, the labels, the rows, the plan.
 
 use albert_checkpoint::{AlbertConfig, Checkpoint};
+use albert_data::{Dataset, QuestionExample};
 use albert_model::{AlbertForTask, TrainingBackend};
 use albert_tasks::text::Tokenizer;
 use albert_tasks::tokenizer_of;
@@ -10,8 +11,12 @@ use super::dev::DevSet;
 use super::loss::Teaching;
 use super::recipe::{ClassWeights, Plan};
 use super::set::{Item, Making, Set, Target, usual_length};
-use super::task::{Labels, Task};
+use super::task::{Labels, Source, Task};
 use crate::error::{Error, Result};
+use crate::random::{Purpose, Random, stream};
+
+/// So many of the questions that are learnt from are scored at the end.
+const QUESTIONS_SAMPLE: usize = 200;
 
 /// Which weights a run begins with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +40,8 @@ pub(crate) struct Prepared {
     pub max_length: usize,
     pub train: Set,
     pub dev: DevSet,
+    /// Some of the questions that are learnt from, to be scored: their rows are windows.
+    pub learnt_questions: Option<DevSet>,
     pub starts: Starts,
     /// Whether the folder has this very head already.
     keeps_head: bool,
@@ -66,7 +73,14 @@ impl Prepared {
         }
         let mut config = labels.config(task, encoder);
         let examples = options.train.iter().map(|source| source.data.len()).sum();
-        let plan = options.recipe.plan(task, &config, options.format, examples);
+        let format = options.format;
+        let unanswerable = options.train.iter().any(|source| match &source.data {
+            Dataset::Questions(examples) => examples.iter().any(|example| example.impossible),
+            _ => false,
+        });
+        let plan = options
+            .recipe
+            .plan(task, &config, format, examples, unanswerable);
         config.early_exits = plan.early_exit;
         if plan.early_exit && (config.exits() == 0 || task == Task::Embed) {
             let message = "goes with `classify` and `regress`, and with two layers or more";
@@ -124,7 +138,14 @@ impl Prepared {
             train = making(max_length, false).set(&options.train)?;
         }
         let dev = making(max_length, true).set(std::slice::from_ref(&options.dev))?;
-        let notes = notes(&train, &dev, max_length, examples);
+        let learnt_questions = match sample_of_questions(&options.train, plan.seed) {
+            Some(sample) => {
+                let set = making(max_length, true).set(&[sample])?;
+                Some(DevSet::new(task, &labels, set))
+            }
+            None => None,
+        };
+        let notes = notes(&train, &dev, max_length);
         Ok(Self {
             dev: DevSet::new(task, &labels, dev),
             task,
@@ -133,6 +154,7 @@ impl Prepared {
             plan,
             max_length,
             train,
+            learnt_questions,
             starts: options.starts,
             keeps_head: same_head,
             notes,
@@ -184,13 +206,33 @@ impl Prepared {
     }
 }
 
-fn notes(train: &Set, dev: &Set, max_length: usize, examples: usize) -> Vec<String> {
+/// Some of the questions, as one source; `None` where there are none.
+fn sample_of_questions(sources: &[Source], seed: u64) -> Option<Source> {
+    let first = sources.first()?;
+    let questions = sources.iter().filter_map(|source| match &source.data {
+        Dataset::Questions(examples) => Some(examples),
+        _ => None,
+    });
+    let mut questions: Vec<&QuestionExample> = questions.flatten().collect();
+    stream(seed, Purpose::Parts, 4, 0).shuffle(&mut questions);
+    questions.truncate(QUESTIONS_SAMPLE);
+    (!questions.is_empty()).then(|| Source {
+        path: first.path.clone(),
+        data: Dataset::Questions(questions.into_iter().cloned().collect()),
+    })
+}
+
+fn notes(train: &Set, dev: &Set, max_length: usize) -> Vec<String> {
     let mut notes = Vec::new();
-    if train.lost_answers > 0 {
-        notes.push(format!(
-            "{} of {examples} answers do not occur in their contexts and are not learnt from",
-            train.lost_answers
-        ));
+    for (set, what) in [(train, "are not learnt from"), (dev, "cannot be found")] {
+        if let Some(first) = set.lost_answers.first() {
+            notes.push(format!(
+                "{} of {} answers do not occur in their contexts and {what}; the first is that of \
+                 {first}",
+                set.lost_answers.len(),
+                set.answerable
+            ));
+        }
     }
     for (set, name) in [(train, "training"), (dev, "dev")] {
         if set.truncated > 0 {

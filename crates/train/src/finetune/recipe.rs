@@ -68,8 +68,8 @@ pub struct FinetuneRecipe {
     pub early_exit: Option<bool>,
     /// Whether rare classes count more.
     pub class_weights: Option<ClassWeights>,
-    /// Passes over pairs of texts of equal and different classes, before a linear head is learned
-    /// on the frozen encoder (as SetFit, Tunstall et al. 2022); for a few examples a class.
+    /// Passes over pairs of texts of equal and different classes, before the head (pooler
+    /// and classifier) is learned on the frozen encoder (as SetFit, Tunstall et al. 2022).
     pub few_shot_epochs: Option<f64>,
     /// Evaluations a pass; the best of them is kept.
     pub evaluations: Option<f64>,
@@ -231,13 +231,15 @@ impl FinetuneRecipe {
     ///
     /// A model as wide as the published ones gets the paper's recipe for the data set (Lan et al.
     /// 2019, table 14) or the nearest; a smaller one passes so often over a small set that it
-    /// takes some hundreds of steps, and tries [`RATES`].
+    /// takes some hundreds of steps, and tries [`RATES`]. `unanswerable`: whether questions without
+    /// an answer are among the examples, as in SQuAD 2.0.
     pub fn plan(
         &self,
         task: Task,
         config: &AlbertConfig,
         format: Option<Format>,
         examples: usize,
+        unanswerable: bool,
     ) -> Plan {
         let small = Published {
             rate: 0.0,
@@ -249,7 +251,7 @@ impl FinetuneRecipe {
         };
         let large = config.hidden_size >= PUBLISHED_WIDTH;
         let base = if large {
-            published(task, format)
+            published(task, format, unanswerable)
         } else {
             small
         };
@@ -325,7 +327,7 @@ struct Published {
 
 /// The paper's recipe for a data set; 0 steps where it has none, with a rate and a batch that
 /// are common in the table.
-fn published(task: Task, format: Option<Format>) -> Published {
+fn published(task: Task, format: Option<Format>, unanswerable: bool) -> Published {
     let row = |rate, batch, dropout, steps, warmup, length| Published {
         rate,
         batch,
@@ -344,7 +346,8 @@ fn published(task: Task, format: Option<Format>) -> Published {
         (_, Some(Format::Rte)) => row(3e-5, 32, 0.1, 800, 200, 512),
         (_, Some(Format::Mrpc)) => row(2e-5, 32, 0.0, 800, 200, 512),
         (_, Some(Format::Wnli)) => row(2e-5, 16, 0.1, 2000, 250, 512),
-        // SQuAD 1.1; 2.0 took 8,144 steps at 3e-5.
+        // SQuAD 2.0, then 1.1.
+        (Task::Answer, _) if unanswerable => row(3e-5, 48, 0.0, 8144, 814, 512),
         (Task::Answer, _) => row(5e-5, 48, 0.0, 3649, 365, 384),
         (_, Some(Format::Race)) => row(2e-5, 32, 0.1, 12_000, 1000, 512),
         _ => row(2e-5, 32, 0.0, 0, 0, 0),
@@ -359,18 +362,30 @@ mod tests {
     fn the_papers_recipes_are_for_the_published_sizes() {
         let base = AlbertConfig::preset("base").unwrap();
         let recipe = FinetuneRecipe::default();
-        let plan = recipe.plan(Task::Classify, &base, Some(Format::Rte), 2_490);
+        let plan = recipe.plan(Task::Classify, &base, Some(Format::Rte), 2_490, false);
         assert_eq!((plan.batch, plan.steps), (32, Some(800)));
         assert_eq!((plan.rates, plan.warmup_steps), (vec![3e-5], Some(200)));
         assert_eq!((plan.dropout, plan.max_length), (Some(0.1), Some(512)));
         // What the recipe says goes first, and takes the published length of the run with it.
         let recipe = FinetuneRecipe::parse("epochs = 2\nbatch = 8").unwrap();
-        let plan = recipe.plan(Task::Classify, &base, Some(Format::Rte), 2_490);
+        let plan = recipe.plan(Task::Classify, &base, Some(Format::Rte), 2_490, false);
         assert_eq!((plan.epochs, plan.steps, plan.batch), (2.0, None, 8));
         assert_eq!(plan.warmup_steps, None);
 
         let mini = AlbertConfig::preset("mini").unwrap();
-        let plan = FinetuneRecipe::default().plan(Task::Classify, &mini, Some(Format::Rte), 2_490);
+        let plan = |task, config, unanswerable| {
+            let recipe = FinetuneRecipe::default();
+            recipe.plan(task, config, Some(Format::Rte), 2_490, unanswerable)
+        };
+        let squad = |unanswerable| {
+            let recipe = FinetuneRecipe::default();
+            let format = Some(Format::Squad);
+            let plan = recipe.plan(Task::Answer, &base, format, 87_599, unanswerable);
+            (plan.rates[0], plan.steps, plan.max_length)
+        };
+        assert_eq!(squad(false), (5e-5, Some(3649), Some(384)));
+        assert_eq!(squad(true), (3e-5, Some(8144), Some(512)));
+        let plan = plan(Task::Classify, &mini, false);
         assert_eq!(plan.rates, RATES);
         assert_eq!(
             (plan.epochs, plan.steps, plan.max_length),

@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use albert_checkpoint::write_atomic;
-use albert_data::metrics;
 use albert_model::{AlbertForTask, TrainingBackend};
 use albert_tasks::{Pooling, TaskSettings};
 use burn::module::AutodiffModule;
 use serde::Serialize;
 
 use super::FinetuneOptions;
+use super::calibration::{Calibration, calibrate};
 use super::dev::{DevSet, Scores};
 use super::fit::{Fit, Fitted};
 use super::prepare::Prepared;
 use super::recipe::Plan;
-use super::set::{Item, Set};
+use super::set::{Item, Set, Target};
 use super::task::Task;
 use super::trial::Point;
 use crate::curves::{self, Panel};
@@ -30,9 +30,6 @@ const APART: f64 = 0.1;
 
 /// Rows to classify or tag are read this far at least.
 const LEAST_LENGTH: usize = 128;
-
-/// Bins of the calibration error (Guo et al. 2017).
-const BINS: usize = 15;
 
 /// How a run ended; `finetune.json` in the folder.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -60,23 +57,12 @@ pub struct Report {
     pub tokens: u64,
     /// Seconds spent in them.
     pub seconds: f64,
-    /// What a confidence is worth, for classifiers.
+    /// What a confidence is worth; of all but numbers and vectors.
     pub calibration: Option<Calibration>,
     /// Everything that was decided.
     pub plan: Plan,
     /// What one should know, a sentence each.
     pub notes: Vec<String>,
-}
-
-/// How well confidence foretells accuracy on the dev set (Guo et al. 2017).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Calibration {
-    /// Logits are divided by this; fitted on the dev set.
-    pub temperature: f64,
-    /// Expected calibration error with the logits as they are.
-    pub error_before: f64,
-    /// With the temperature, each half of the dev set at the one fitted on the other half.
-    pub error_after: f64,
 }
 
 /// Writes the folder; the report, and what it warns of.
@@ -88,9 +74,7 @@ pub(crate) fn write<B: TrainingBackend>(
 ) -> Result<(Report, Option<String>)> {
     let model = fit.model_with(fitted.weights)?;
     let valid = model.valid();
-    let classes = prepared.labels.names.len();
-    let calibration = prepared.dev.class_logits(&valid, fit.device)?;
-    let calibration = calibration.map(|(logits, labels)| calibrate(&logits, &labels, classes));
+    let calibration = calibrate(&prepared.dev.judged(&valid, fit.device)?);
     let train = train_scores(prepared, &valid, fit.device)?;
     let mut report = Report {
         task: prepared.task.name().to_owned(),
@@ -153,62 +137,20 @@ fn settings(prepared: &Prepared, report: &Report) -> TaskSettings {
     }
 }
 
-fn calibrate(logits: &[f32], labels: &[usize], classes: usize) -> Calibration {
-    let rows: Vec<&[f32]> = logits.chunks(classes).collect();
-    let fit = |part: &dyn Fn(usize) -> bool| {
-        let chosen: Vec<usize> = (0..rows.len()).filter(|&i| part(i)).collect();
-        let logits: Vec<f32> = chosen.iter().flat_map(|&i| rows[i]).copied().collect();
-        let labels: Vec<usize> = chosen.iter().map(|&i| labels[i]).collect();
-        metrics::fit_temperature(&logits, classes, &labels)
-    };
-    let error = |temperature: &dyn Fn(usize) -> f64| {
-        let guesses = rows.iter().enumerate().map(|(i, row)| {
-            let (class, confidence) = confidence(row, temperature(i));
-            (confidence, class == labels[i])
-        });
-        let (confidences, right): (Vec<f64>, Vec<bool>) = guesses.unzip();
-        metrics::calibration_error(&confidences, &right, BINS)
-    };
-    // Rows of a class go to the halves in turn, so that an order in the file does not matter.
-    let mut seen = vec![0_usize; classes];
-    let half_of: Vec<usize> = labels
-        .iter()
-        .map(|&label| {
-            seen[label] += 1;
-            seen[label] % 2
-        })
-        .collect();
-    let halves = [0, 1].map(|half| f64::from(fit(&|i| half_of[i] == half)));
-    Calibration {
-        temperature: f64::from(fit(&|_| true)),
-        error_before: error(&|_| 1.0),
-        error_after: error(&|i| halves[1 - half_of[i]]),
-    }
-}
-
-/// The likeliest class and its probability.
-fn confidence(logits: &[f32], temperature: f64) -> (usize, f64) {
-    let scaled = || logits.iter().map(|&logit| f64::from(logit) / temperature);
-    let (class, greatest) =
-        scaled().enumerate().fold(
-            (0, f64::MIN),
-            |best, now| if now.1 > best.1 { now } else { best },
-        );
-    let sum: f64 = scaled().map(|logit| (logit - greatest).exp()).sum();
-    (class, 1.0 / sum)
-}
-
-/// The scores on a sample of the training set; not for questions, whose training rows are windows
-/// and have no answers to score.
+/// The scores on a sample of the training set; not for vectors that are learnt from pairs that mean
+/// the same, without numbers to correlate with.
 fn train_scores<I: albert_model::AlbertBackend>(
     prepared: &Prepared,
     model: &AlbertForTask<I>,
     device: &I::Device,
 ) -> Result<Option<Scores>> {
-    if matches!(prepared.task, Task::Answer | Task::Embed) {
-        return Ok(None);
+    if let Some(questions) = &prepared.learnt_questions {
+        return questions.score(model, device).map(Some);
     }
     let items = &prepared.train.items;
+    if items.iter().any(|item| item.target == Target::Match) {
+        return Ok(None);
+    }
     let mut order: Vec<usize> = (0..items.len()).collect();
     let mut random = stream(prepared.plan.seed, Purpose::Parts, 0, 0);
     random.shuffle(&mut order);
@@ -289,26 +231,4 @@ fn csv(curve: &[Point]) -> String {
         text.push('\n');
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::calibrate;
-
-    #[test]
-    fn the_order_of_rows_does_not_matter_to_the_calibration() {
-        // Class 0 is said of a row as often as it is right, and a little more.
-        let rows: Vec<([f32; 2], usize)> = (0..40)
-            .map(|i| ([(i * 7 % 11) as f32, 5.0], usize::from(i * 5 % 9 > 4)))
-            .collect();
-        let calibrated = |rows: &[([f32; 2], usize)]| {
-            let logits: Vec<f32> = rows.iter().flat_map(|row| row.0).collect();
-            let labels: Vec<usize> = rows.iter().map(|row| row.1).collect();
-            calibrate(&logits, &labels, 2).error_after
-        };
-        let alternating = calibrated(&rows);
-        let mut sorted = rows.clone();
-        sorted.sort_by_key(|row| row.1);
-        assert!((calibrated(&sorted) - alternating).abs() < 1e-6);
-    }
 }

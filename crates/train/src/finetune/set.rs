@@ -1,5 +1,7 @@
 //! From a data set's examples to rows of ids and what a head should say of them.
 
+use std::path::Path;
+
 use albert_data::{Dataset, QuestionExample};
 use albert_tasks::features;
 use albert_tasks::text::{Encoding, Tokenizer};
@@ -77,8 +79,10 @@ pub(crate) struct Set {
     pub questions: Vec<Question>,
     /// Pieces cut off because rows were too long.
     pub truncated: usize,
-    /// Answers that their contexts do not have; not learnt from.
-    pub lost_answers: usize,
+    /// Questions that have an answer.
+    pub answerable: usize,
+    /// Those of them whose answers their contexts do not have, each with its file; not learnt from.
+    pub lost_answers: Vec<String>,
 }
 
 /// How rows are made.
@@ -113,10 +117,15 @@ impl Making<'_> {
         }
         if set.items.is_empty() && set.questions.is_empty() {
             let path = sources.first().map(|source| source.path.clone());
-            return Err(Error::Examples {
-                path: path.unwrap_or_default(),
-                message: "has no example to learn from".to_owned(),
-            });
+            let message = match set.lost_answers.first() {
+                Some(first) => format!(
+                    "none of its {} answers occurs in its context; the first is that of {first}",
+                    set.answerable
+                ),
+                None => "has no example to learn from".to_owned(),
+            };
+            let path = path.unwrap_or_default();
+            return Err(Error::Examples { path, message });
         }
         Ok(set)
     }
@@ -208,13 +217,9 @@ impl Making<'_> {
             }
             Dataset::Questions(examples) => {
                 for example in examples {
-                    self.question(set, example).map_err(|error| match error {
-                        Error::Tasks(error) => Error::Examples {
-                            path: path.clone(),
-                            message: format!("question {}: {error}", example.id),
-                        },
-                        error => error,
-                    })?;
+                    let place = format!("question {}", example.id);
+                    self.question(set, example, path)
+                        .map_err(at(path, &place))?;
                 }
             }
             Dataset::Choices(examples) => {
@@ -224,7 +229,9 @@ impl Making<'_> {
                         let max = self.max_length;
                         features::choice(self.tokenizer, context, question, choice, max)
                     });
-                    let rows = rows.collect::<albert_tasks::Result<Vec<_>>>()?;
+                    let rows = rows.collect::<albert_tasks::Result<Vec<_>>>();
+                    let place = format!("line {}", example.line);
+                    let rows = rows.map_err(Error::from).map_err(at(path, &place))?;
                     set.truncated += rows.iter().map(|row| row.truncated).sum::<usize>();
                     let rows = rows.into_iter().map(Row::from).collect();
                     let target = Target::Choice(example.answer);
@@ -241,7 +248,7 @@ impl Making<'_> {
         Ok(encoding.into())
     }
 
-    fn question(&self, set: &mut Set, example: &QuestionExample) -> Result<()> {
+    fn question(&self, set: &mut Set, example: &QuestionExample, path: &Path) -> Result<()> {
         let windows = features::question(
             self.tokenizer,
             &example.question,
@@ -250,6 +257,16 @@ impl Making<'_> {
             self.stride,
         )?;
         let context: Vec<char> = example.context.chars().collect();
+        let found = example.answers.iter().filter(|_| !example.impossible);
+        let span = found
+            .clone()
+            .find_map(|answer| occurrence(&context, &answer.text, answer.start));
+        set.answerable += usize::from(found.clone().next().is_some());
+        let lost = span.is_none() && found.clone().next().is_some();
+        if lost {
+            set.lost_answers
+                .push(format!("question {} in {}", example.id, path.display()));
+        }
         if self.scored {
             set.questions.push(Question {
                 windows,
@@ -258,17 +275,10 @@ impl Making<'_> {
             });
             return Ok(());
         }
-        // One answer is learnt, as in the official code: the first.
-        let span = match example.answers.first().filter(|_| !example.impossible) {
-            None => None,
-            Some(answer) => match occurrence(&context, &answer.text, answer.start) {
-                Some(span) => Some(span),
-                None => {
-                    set.lost_answers += 1;
-                    return Ok(());
-                }
-            },
-        };
+        // One answer is learnt, as in the official code: the first that the context has.
+        if lost {
+            return Ok(());
+        }
         for window in windows {
             let (start, end) = span.and_then(|span| place(&window, span)).unwrap_or((0, 0));
             set.items.push(Item {
@@ -277,6 +287,17 @@ impl Making<'_> {
             });
         }
         Ok(())
+    }
+}
+
+/// What says of an error of the tasks which example it is about.
+fn at<'a>(path: &'a Path, place: &'a str) -> impl Fn(Error) -> Error + 'a {
+    move |error| match error {
+        Error::Tasks(error) => Error::Examples {
+            path: path.to_owned(),
+            message: format!("{place}: {error}"),
+        },
+        error => error,
     }
 }
 

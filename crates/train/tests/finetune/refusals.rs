@@ -126,8 +126,32 @@ fn answers_that_are_not_there_are_counted() {
     let output = home.path().join("model");
     let report = run(&options(Task::Answer, train, questions(8), RECIPE, &output)).unwrap();
     assert_eq!(report.examples, 7);
+    let note = &report.notes[0];
     let expected = "1 of 8 answers do not occur in their contexts and are not learnt from";
-    assert_eq!(report.notes[0], expected);
+    assert!(note.starts_with(expected), "{note}");
+    let Dataset::Questions(mut examples) = questions(8) else {
+        panic!("questions");
+    };
+    let named = format!("question {} in train", examples[1].id);
+    assert!(note.contains(&named), "{note}");
+    // A second answer that is there is learnt; where none is, there is nothing to learn from.
+    let there = examples[1].answers[0].clone();
+    examples[1].answers[0].text = "moon".into();
+    examples[1].answers.push(there);
+    let train = Dataset::Questions(examples.clone());
+    let output = home.path().join("second");
+    let report = run(&options(Task::Answer, train, questions(8), RECIPE, &output)).unwrap();
+    assert_eq!((report.examples, report.notes.len()), (8, 0));
+    assert!(report.train.is_some() && report.calibration.is_some());
+    for example in &mut examples {
+        example.answers.truncate(1);
+        example.answers[0].text = "moon".into();
+    }
+    let message = refusal(Task::Answer, Dataset::Questions(examples), questions(8));
+    assert!(
+        message.contains("none of its 8 answers occurs in its context"),
+        "{message}"
+    );
 }
 
 #[test]
