@@ -69,7 +69,8 @@ pub struct Rows<T> {
 }
 
 impl<T: DeserializeOwned> Rows<T> {
-    /// Opens a file, packed if it is named `.zst`, or the standard input for `-`.
+    /// Opens a file, packed if it is named `.zst`, or the standard input for `-`, which may hold objects
+    /// or plain lines.
     pub fn open(path: &Path) -> Result<Self> {
         let name = plain_name(path);
         for table in [".csv", ".tsv"] {
@@ -81,13 +82,16 @@ impl<T: DeserializeOwned> Rows<T> {
                 );
             }
         }
-        let reader: Box<dyn BufRead> = if path.as_os_str() == "-" {
-            Box::new(BufReader::new(io::stdin()))
-        } else {
-            albert_data::open(path)?
+        let standard = path.as_os_str() == "-";
+        let mut reader: Box<dyn BufRead> = match standard {
+            true => Box::new(BufReader::new(io::stdin())),
+            false => albert_data::open(path)?,
         };
+        // The standard input has no name that tells: an object begins with a brace.
+        let begin = if standard { reader.fill_buf()? } else { &[] };
+        let begin = begin.trim_ascii_start().first();
         Ok(Self {
-            plain: name.ends_with(".txt"),
+            plain: name.ends_with(".txt") || begin.is_some_and(|&byte| byte != b'{'),
             path: path.to_owned(),
             reader,
             line: 0,

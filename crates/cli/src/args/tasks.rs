@@ -11,7 +11,7 @@ use super::ModelArgs;
 /// Where the rows come from, and what becomes of those that fail.
 #[derive(Args)]
 pub struct RowsArgs {
-    /// Rows from a file: JSON objects, one a line, or a .txt with a text a line; .zst of either; - for standard input
+    /// Rows from a file: JSON objects, one a line, or a .txt with a text a line; .zst of either; - for either from standard input
     #[arg(long, value_name = "FILE")]
     pub input: Option<PathBuf>,
     /// End at the first row that fails, instead of reporting it in its place

@@ -162,27 +162,21 @@ fn rows_are_answered_in_order_and_failures_stand_in_their_place() {
     );
 
     // Plain texts, and the standard input.
-    let mut child = Command::new(env!("CARGO_BIN_EXE_albert"))
-        .args([
-            "embed",
-            "--model",
-            text(&root().join("models/mini")),
-            "--input",
-            "-",
-        ])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(b"{\"text\": \"one\"}\n")
-        .unwrap();
-    let output = child.wait_with_output().unwrap();
-    let vector = json(&String::from_utf8(output.stdout).unwrap());
+    let given = |input: &[u8]| {
+        let mini = root().join("models/mini");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_albert"))
+            .args(["embed", "--model", text(&mini), "--input", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(input).unwrap();
+        let output = child.wait_with_output().unwrap();
+        json(&String::from_utf8(output.stdout).unwrap())
+    };
+    let vector = given(b"{\"text\": \"one\"}\n");
+    assert_eq!(given(b"one\n"), vector);
     assert_eq!(vector["vector"].as_array().unwrap().len(), 384);
     let plain = home.path().join("rows.txt");
     fs::write(&plain, "one\n{\"not\": json\n").unwrap();
