@@ -163,6 +163,19 @@ impl Prepared {
         })
     }
 
+    /// Other examples, as these were made.
+    pub(crate) fn set(&self, sources: &[Source], scored: bool) -> Result<Set> {
+        let making = Making {
+            task: self.task,
+            tokenizer: &self.tokenizer,
+            labels: &self.labels,
+            max_length: self.max_length,
+            stride: self.plan.stride.min(self.max_length / 3),
+            scored,
+        };
+        making.set(sources)
+    }
+
     /// The model before its first step.
     pub(crate) fn model<B: TrainingBackend>(
         &self,

@@ -1,7 +1,10 @@
 //! How far a score on few examples can be trusted, and whether more would help.
 
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
+use albert_data::{Dataset, QuestionExample};
 use albert_model::TrainingBackend;
 use serde::Serialize;
 
@@ -10,7 +13,7 @@ use super::fit::Fit;
 use super::prepare::Prepared;
 use super::recipe::Plan;
 use super::set::{Item, Set, Target};
-use super::task::Task;
+use super::task::Source;
 use super::{FinetuneOptions, FinetuneProgress};
 use crate::curves::{self, Panel};
 use crate::error::{Error, Result};
@@ -45,8 +48,7 @@ pub struct LearningCurve {
 /// their end, at the plan's first rate.
 ///
 /// # Errors
-/// As [`finetune`](super::finetune()); fewer examples than folds; questions, whose folds are not
-/// independent.
+/// As [`finetune`](super::finetune()); fewer examples than folds, of questions fewer contexts.
 pub fn folds<B: TrainingBackend>(
     options: &FinetuneOptions,
     count: usize,
@@ -56,40 +58,33 @@ pub fn folds<B: TrainingBackend>(
     progress: &mut dyn FinetuneProgress,
 ) -> Result<Option<FoldReport>> {
     let prepared = Prepared::new(options)?;
-    let items = &prepared.train.items;
-    if prepared.task == Task::Answer || items.len() < count || count < 2 {
-        return Err(Error::Examples {
-            path: options
-                .train
-                .first()
-                .map(|s| s.path.clone())
-                .unwrap_or_default(),
-            message: format!(
-                "has {} examples; {count} folds need at least as many, and a task other than \
-                 `answer`",
-                items.len()
-            ),
-        });
+    let whole = Whole::of(&prepared, options);
+    if whole.len() < count || count < 2 {
+        let units = whole.len();
+        let kind = match whole.contexts.is_empty() {
+            true => "examples",
+            false => "contexts",
+        };
+        let message = format!("has {units} {kind}; {count} folds need at least as many");
+        let path = whole.path;
+        return Err(Error::Examples { path, message });
     }
     let mut scores = Vec::new();
     let mut metric = String::new();
     for seed in 0..seeds {
         let plan = alone(&prepared.plan, seed);
-        let mut order: Vec<usize> = (0..items.len()).collect();
+        let mut order: Vec<usize> = (0..whole.len()).collect();
         stream(plan.seed, Purpose::Parts, 1, 0).shuffle(&mut order);
         let mut of_seed = Vec::new();
         for fold in 0..count {
-            let part = |own: bool| -> Vec<Item> {
+            let part = |own: bool| -> Vec<usize> {
                 let places = order.iter().enumerate();
                 let chosen = places.filter(|(place, _)| (place % count == fold) == own);
-                chosen.map(|(_, &i)| items[i].clone()).collect()
+                chosen.map(|(_, &i)| i).collect()
             };
-            let held_out = Set {
-                items: part(true),
-                ..Set::default()
-            };
+            let held_out = whole.set(&prepared, &part(true), true)?;
             let dev = DevSet::new(prepared.task, &prepared.labels, held_out);
-            let trained = part(false);
+            let trained = whole.set(&prepared, &part(false), false)?.items;
             progress.note(&format!("seed {seed}, fold {} of {count}", fold + 1));
             let scored = last::<B>(&prepared, &plan, &trained, &dev, device, stop, progress)?;
             let Some(scored) = scored else {
@@ -109,6 +104,63 @@ pub fn folds<B: TrainingBackend>(
         deviation_of_seeds: deviation(&means),
         scores,
     }))
+}
+
+/// All that is learnt from, in units that go to a fold each.
+struct Whole<'a> {
+    path: PathBuf,
+    items: &'a [Item],
+    /// Questions by what they are asked about: what is held out is then not known from another
+    /// question. Empty of other tasks, whose units are examples.
+    contexts: Vec<Vec<QuestionExample>>,
+}
+
+impl<'a> Whole<'a> {
+    fn of(prepared: &'a Prepared, options: &FinetuneOptions) -> Self {
+        let mut places: HashMap<&str, usize> = HashMap::new();
+        let mut contexts: Vec<Vec<QuestionExample>> = Vec::new();
+        for source in &options.train {
+            let Dataset::Questions(examples) = &source.data else {
+                continue;
+            };
+            for example in examples {
+                let place = *places.entry(&example.context).or_insert(contexts.len());
+                if place == contexts.len() {
+                    contexts.push(Vec::new());
+                }
+                contexts[place].push(example.clone());
+            }
+        }
+        let first = options.train.first();
+        Self {
+            path: first.map(|source| source.path.clone()).unwrap_or_default(),
+            items: &prepared.train.items,
+            contexts,
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self.contexts.is_empty() {
+            true => self.items.len(),
+            false => self.contexts.len(),
+        }
+    }
+
+    /// Some of the units, to be learnt from or, where `scored`, to be scored on.
+    fn set(&self, prepared: &Prepared, units: &[usize], scored: bool) -> Result<Set> {
+        if self.contexts.is_empty() {
+            return Ok(Set {
+                items: units.iter().map(|&i| self.items[i].clone()).collect(),
+                ..Set::default()
+            });
+        }
+        let questions = units.iter().flat_map(|&i| &self.contexts[i]).cloned();
+        let source = Source {
+            path: self.path.clone(),
+            data: Dataset::Questions(questions.collect()),
+        };
+        prepared.set(&[source], scored)
+    }
 }
 
 /// Trains on growing parts of the training set and scores each on the dev set, with each of

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 use albert_model::Cpu;
 use albert_train::finetune::{Task, folds, learning_curve};
 
-use crate::common::{classes, mini, options, run};
+use crate::common::{classes, mini, options, questions, run};
 
 #[test]
 fn folds_and_seeds_have_a_spread() {
@@ -44,6 +44,21 @@ fn folds_and_seeds_have_a_spread() {
     );
     assert!(curve.svg("x").contains("accuracy"));
     assert!(!home.path().join("x").exists());
+}
+
+#[test]
+fn questions_about_a_context_go_to_one_fold() {
+    let home = tempfile::tempdir().unwrap();
+    let recipe = "epochs = 1\nbatch = 4\nrates = [3e-4]";
+    let output = home.path().join("x");
+    // Eight contexts, each asked about three times.
+    let options = options(Task::Answer, questions(24), questions(1), recipe, &output);
+    let stop = AtomicBool::new(false);
+    let folds = |count| folds::<Cpu>(&options, count, 1, &Default::default(), &stop, &mut ());
+    let report = folds(2).unwrap().unwrap();
+    assert_eq!((report.metric.as_str(), report.scores[0].len()), ("f1", 2));
+    let message = folds(9).unwrap_err().to_string();
+    assert!(message.contains("has 8 contexts; 9 folds"), "{message}");
 }
 
 #[test]
