@@ -13,7 +13,8 @@ const LONG = {
 };
 
 export function taskPanel(tab, app) {
-  const given = tab.whole ? tab.fields : [...tab.fields, LONG];
+  const long = tab.pairs ? { ...LONG, choices: LONG.choices.filter(([value]) => value !== "windows") } : LONG;
+  const given = tab.whole ? tab.fields : [...tab.fields, long];
   const fields = new Map(given.map((field) => [field.name, makeField(tab, field)]));
   const chooser = el("select", { id: `${tab.id}-model`, name: "model" });
   const modelError = errorFor(`${tab.id}-model`);

@@ -54,6 +54,9 @@ impl App {
         if let Some(name) = options.limits.zero() {
             return Err(Error::Zero(name));
         }
+        if let Some(name) = options.limits.endless() {
+            return Err(Error::Endless(name));
+        }
         let models = load(&options)?;
         let metrics = Arc::new(Metrics::new());
         let batcher = Batcher::start(&options.limits, Arc::clone(&metrics))?;
@@ -183,8 +186,11 @@ fn cors(origins: &[String]) -> std::result::Result<Option<CorsLayer>, Error> {
         false => {
             let parse = |origin: &String| {
                 let wrong = || Error::Origin(origin.clone());
-                let plain = origin.starts_with("http://") || origin.starts_with("https://");
-                let plain = plain && !origin.ends_with('/');
+                // A browser sends a scheme, a host and perhaps a port.
+                let rest = origin.strip_prefix("http://");
+                let rest = rest.or_else(|| origin.strip_prefix("https://"));
+                let plain = rest
+                    .is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#', '@']));
                 let value = HeaderValue::from_str(origin).map_err(|_| wrong())?;
                 plain.then_some(value).ok_or_else(wrong)
             };

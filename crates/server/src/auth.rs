@@ -123,7 +123,7 @@ impl Key {
         if left.0 < 1.0 {
             let seconds = ((1.0 - left.0) / rate).ceil() as u64;
             let detail = format!("this key may ask {rate} times a second");
-            return Err(Problem::busy(detail, seconds));
+            return Err(Problem::too_often(detail, seconds));
         }
         left.0 -= 1.0;
         Ok(())

@@ -139,6 +139,11 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<App>> for Sent<T> {
 }
 
 fn check_type(request: &Request) -> Result<()> {
+    let packed = request.headers().get(header::CONTENT_ENCODING);
+    if let Some(packed) = packed.filter(|value| !value.as_bytes().eq_ignore_ascii_case(b"identity"))
+    {
+        return Err(Problem::packed(&String::from_utf8_lossy(packed.as_bytes())));
+    }
     let Some(value) = request.headers().get(header::CONTENT_TYPE) else {
         return Err(Problem::not_json_type("without a type"));
     };

@@ -133,6 +133,22 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// The first bound of time that is longer than a year: the clock cannot count as far as some are.
+    pub(crate) fn endless(&self) -> Option<&'static str> {
+        const YEAR: u64 = 365 * 24 * 60 * 60;
+        [
+            ("header_seconds", self.header_seconds > YEAR),
+            ("body_seconds", self.body_seconds > YEAR),
+            ("request_seconds", self.request_seconds > YEAR),
+            ("drain_seconds", self.drain_seconds > YEAR),
+            ("notice_ms", self.notice_ms / 1000 > YEAR),
+            ("queue_ms", self.queue_ms / 1000 > YEAR),
+            ("batch_ms", self.batch_ms / 1000 > YEAR),
+        ]
+        .into_iter()
+        .find_map(|(name, endless)| endless.then_some(name))
+    }
+
     /// The first bound that lets nothing through.
     pub(crate) fn zero(&self) -> Option<&'static str> {
         [

@@ -35,6 +35,9 @@ pub enum Error {
     /// A limit of 0 lets nothing through.
     #[error("the limit `{0}` is 0: nothing could be answered")]
     Zero(&'static str),
+    /// A limit beyond what a clock can count.
+    #[error("the limit `{0}` is longer than a year")]
+    Endless(&'static str),
     /// Not an origin as browsers write it.
     #[error("{0}: an origin is a scheme and a host, such as https://example.org, or *")]
     Origin(String),

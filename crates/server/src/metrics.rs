@@ -109,7 +109,7 @@ impl Metrics {
             rejected: told(
                 all,
                 "rejected",
-                "Requests refused because there was too much to do",
+                "Requests refused because there was too much to do, or a key asked too often",
                 Family::default(),
             ),
             truncated: told(

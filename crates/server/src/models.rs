@@ -317,13 +317,30 @@ impl Models {
         })
     }
 
+    /// The model that answers on a route whose requests cannot name one.
+    pub(crate) fn only(&self, route: Route) -> Result<&Arc<Served>> {
+        self.defaults.get(&route).ok_or_else(|| {
+            let fitting = self.fitting(route);
+            let detail = match fitting.as_slice() {
+                [] => format!("no model answers here: {}", self.missing(route)),
+                several => format!(
+                    "requests here name no model, and {} could answer; serve one of them alone, or \
+                     one under the name `{}`",
+                    several.join(", "),
+                    route.shipped()
+                ),
+            };
+            Problem::unable(detail)
+        })
+    }
+
+    fn fitting(&self, route: Route) -> Vec<&str> {
+        let fitting = self.by_name.values().filter(|model| model.serves(route));
+        fitting.map(|model| model.name.as_str()).collect()
+    }
+
     fn missing(&self, route: Route) -> String {
-        let fitting: Vec<&str> = self
-            .by_name
-            .values()
-            .filter(|model| model.serves(route))
-            .map(|model| model.name.as_str())
-            .collect();
+        let fitting = self.fitting(route);
         match fitting.is_empty() {
             false => format!("name one of {} as `model`", fitting.join(", ")),
             true => format!(

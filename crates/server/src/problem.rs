@@ -123,6 +123,26 @@ impl Problem {
         problem
     }
 
+    /// Beyond the rate of a key.
+    pub(crate) fn too_often(detail: impl Into<String>, seconds: u64) -> Self {
+        let title = "This key asks too often";
+        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, title, detail);
+        problem.retry_after = Some(seconds.max(1));
+        problem
+    }
+
+    /// A route that no request can be answered on.
+    pub(crate) fn unable(detail: impl Into<String>) -> Self {
+        let title = "The request cannot be answered";
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, title, detail)
+    }
+
+    pub(crate) fn packed(encoding: &str) -> Self {
+        let detail = format!("the body is packed ({encoding}); bodies are read as they are");
+        let title = "The body is of a kind that is not read";
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, title, detail)
+    }
+
     pub(crate) fn draining() -> Self {
         let detail = "the server is about to end and answers only what it has accepted";
         let mut problem = Self::new(

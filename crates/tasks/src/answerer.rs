@@ -73,9 +73,10 @@ pub struct Answered {
     /// Whether the model finds that the context has no answer; the answers are the best all the
     /// same. Always false of a model that has not learnt to tell.
     pub no_answer: bool,
-    /// How likely that is, by the scores: 0.5 at the folder's threshold. Of a model that has not learnt
-    /// to tell it says nothing.
-    pub no_answer_probability: f32,
+    /// How likely that is, by the scores: 0.5 at the folder's threshold. A model that has not learnt to
+    /// tell has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_answer_probability: Option<f32>,
     /// By how much the score of no answer exceeds the best answer's.
     pub no_answer_score: f32,
     /// Into how many windows the context was cut.
@@ -229,7 +230,7 @@ fn answered(
     let threshold = settings.no_answer_threshold;
     Answered {
         no_answer: answers.is_empty() || threshold.is_some_and(|t| no_answer_score > t),
-        no_answer_probability: sigmoid(no_answer_score - threshold.unwrap_or(0.0)),
+        no_answer_probability: threshold.map(|t| sigmoid(no_answer_score - t)),
         no_answer_score,
         answers,
         windows: windows.len(),

@@ -373,7 +373,9 @@ fn a_score_of_none_beyond_the_threshold_is_no_answer() {
     assert!(!plain.no_answer);
     let score = plain.no_answer_score;
     assert!(answer(Some(score - 0.1)).no_answer && !answer(Some(score + 0.1)).no_answer);
-    assert!((answer(Some(score)).no_answer_probability - 0.5).abs() < 1e-6);
+    let probability = answer(Some(score)).no_answer_probability.unwrap();
+    assert!((probability - 0.5).abs() < 1e-6);
+    assert_eq!(plain.no_answer_probability, None);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use crate::peers::{Alone, Peers, agree, in_turn, same, same_weights};
 use crate::recipe::{Arithmetic, OptimizerKind, PUBLISHED_RATE, Recipe, Stage, scaled_rate};
 use crate::run::Run;
 use crate::schedule::Budget;
-use crate::sources::{Sources, Text, pieces};
+use crate::sources::{Sources, Text, pieces, unbounded};
 use crate::start::{Opened, first_model, recipe_checksum, remove_leftovers, same_input};
 use crate::state::{self, FORMAT, RunInfo, Saved};
 use crate::vocabulary::Vocabulary;
@@ -245,7 +245,12 @@ pub(crate) fn prepare<'p, B: TrainingBackend>(
     let processor = saved
         .as_ref()
         .and_then(|saved| other_arithmetic(&saved.info.arithmetic, &arithmetic));
-    let notes = [processor, high_rate(rate, published_rate, stage)];
+    let notes = [
+        processor,
+        high_rate(rate, published_rate, stage),
+        unbounded(&options.corpus, recipe),
+        without_bf16::<B>(recipe),
+    ];
     progress.begins(&RunReport {
         config: config.clone(),
         documents: sources.text.documents.len(),
@@ -354,6 +359,16 @@ fn arithmetic<B: TrainingBackend>(recipe: &Recipe, device: &B::Device) -> String
         std::env::consts::ARCH,
         albert_kernels::Isa::used()
     )
+}
+
+/// A note where a recipe asks for products that the processor has not.
+fn without_bf16<B: TrainingBackend>(recipe: &Recipe) -> Option<String> {
+    let asked = recipe.precision == Arithmetic::Bf16;
+    (asked && B::HOST && !multiplies_bf16()).then(|| {
+        "`precision` is bf16, which this processor does not multiply faster: products are of f32 \
+         numbers"
+            .to_owned()
+    })
 }
 
 /// A note if a run goes on where its numbers will have other last bits.

@@ -42,16 +42,6 @@ fn shards_of(
         let message = "a folder of shards is a corpus by itself; give it alone, or only files";
         return Err(Error::shards(folder, message));
     }
-    for (field, limit) in [
-        ("data.max_documents", recipe.data.max_documents),
-        ("data.max_bytes", recipe.data.max_bytes),
-    ] {
-        if limit.is_some() {
-            let message = "is for corpus files; of shards all is taken (`albert corpus build` has \
-                           `--max-mb`)";
-            return Err(Error::field(field, message));
-        }
-    }
     let shards = Shards::open(folder, tokenizer, threads)?;
     let dropped = shards.manifest().setup.drop_markup;
     if dropped != recipe.data.drop_markup {
@@ -64,6 +54,16 @@ fn shards_of(
         return Err(Error::field("data.drop_markup", message));
     }
     Ok(Some(shards.into()))
+}
+
+/// A note where a recipe bounds what is read of files, and shards were given.
+pub(crate) fn unbounded(paths: &[PathBuf], recipe: &Recipe) -> Option<String> {
+    let bounded = recipe.data.max_documents.is_some() || recipe.data.max_bytes.is_some();
+    (bounded && paths.iter().any(|path| is_shards(path))).then(|| {
+        "`data.max_documents` and `data.max_bytes` are for corpus files: of shards all is taken \
+         (`albert corpus build` has `--max-mb`)"
+            .to_owned()
+    })
 }
 
 /// The text of a run: to train on and held out.

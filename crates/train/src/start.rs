@@ -99,9 +99,13 @@ impl Opened {
         }
         let tokenizer = open_tokenizer(&recipe.tokenizer)?;
         let config = recipe.config(tokenizer.vocab_size())?;
-        if let Some(saved) = &saved {
-            saved.fits(&options.output, &config.parameters())?;
-            saved.has_stage(&options.output, recipe)?;
+        match &saved {
+            Some(saved) => {
+                saved.fits(&options.output, &config.parameters())?;
+                saved.has_stage(&options.output, recipe)?;
+            }
+            // Before any text is read.
+            None => drop(start_of(recipe, &config, &tokenizer)?),
         }
         if B::HOST {
             check_memory(recipe, &config, peers)?;
@@ -159,7 +163,7 @@ pub(crate) fn first_model<B: TrainingBackend>(
     tokenizer: &Tokenizer,
     device: &B::Device,
 ) -> Result<AlbertForPreTraining<B>> {
-    let Some(folder) = &recipe.start_from else {
+    let Some(checkpoint) = start_of(recipe, config, tokenizer)? else {
         let model = match recipe.model.local_start {
             true => AlbertForPreTraining::init_local(config, recipe.seed, device)?,
             false => AlbertForPreTraining::init(config, recipe.seed, device)?,
@@ -168,6 +172,30 @@ pub(crate) fn first_model<B: TrainingBackend>(
             Some(tied) => tied.begin(model),
             None => Ok(model),
         };
+    };
+    let weights = AlbertForPreTraining::<B>::load(&checkpoint, device)?;
+    if let Some(tied) = recipe.model.tied {
+        tied.check(&weights)?;
+    }
+    let weights = weights.tensors();
+    let weights = weights
+        .into_iter()
+        .map(|(name, _, values)| (name, values))
+        .collect();
+    Ok(AlbertForPreTraining::init(config, recipe.seed, device)?.with_tensors(weights)?)
+}
+
+/// The folder whose weights a run begins with, if it begins with any.
+///
+/// # Errors
+/// It cannot be read; its model or its tokenizer is not the recipe's.
+pub(crate) fn start_of(
+    recipe: &Recipe,
+    config: &AlbertConfig,
+    tokenizer: &Tokenizer,
+) -> Result<Option<Checkpoint>> {
+    let Some(folder) = &recipe.start_from else {
+        return Ok(None);
     };
     let checkpoint = Checkpoint::open(folder)?;
     let mut differences = model_differences(checkpoint.config(), config);
@@ -182,16 +210,7 @@ pub(crate) fn first_model<B: TrainingBackend>(
         );
         return Err(Error::field("start_from", message));
     }
-    let weights = AlbertForPreTraining::<B>::load(&checkpoint, device)?;
-    if let Some(tied) = recipe.model.tied {
-        tied.check(&weights)?;
-    }
-    let weights = weights.tensors();
-    let weights = weights
-        .into_iter()
-        .map(|(name, _, values)| (name, values))
-        .collect();
-    Ok(AlbertForPreTraining::init(config, recipe.seed, device)?.with_tensors(weights)?)
+    Ok(Some(checkpoint))
 }
 
 /// What keeps the weights of a model `there` from meaning the same in the recipe's, by the fields

@@ -30,7 +30,8 @@ pub struct QuantizeArgs {
     /// The most that a score may lose, in points of a hundred
     #[arg(long, value_name = "POINTS", default_value_t = 0.5, value_parser = points)]
     pub most_loss: f64,
-    /// The least cosine of hidden states with those in f32, of a model without a task
+    /// The least that the cosine of hidden states with those in f32 may be on average, of a model without a
+    /// task
     #[arg(long, value_name = "COSINE", default_value_t = 0.999, value_parser = cosine)]
     pub least_cosine: f64,
     /// Write the folder whatever int8 costs

@@ -19,7 +19,7 @@ pub struct ServeArgs {
     #[arg(long, value_name = "NAME[=DIR]")]
     pub model: Vec<String>,
     /// Listen here; nobody but this machine can ask unless told
-    #[arg(long, value_name = "ADDRESS", env = "ALBERT_HOST")]
+    #[arg(long, value_name = "ADDRESS", env = "ALBERT_HOST", value_parser = host)]
     pub host: Option<IpAddr>,
     /// Listen on this port, 8080 unless told; 0 takes a free one
     #[arg(long, value_name = "PORT", env = "ALBERT_PORT")]
@@ -58,6 +58,18 @@ pub struct ServeArgs {
     /// Send traces to this collector of OpenTelemetry, by OTLP over HTTP. None unless told
     #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
+}
+
+/// An address, or the name that this machine has for itself.
+fn host(text: &str) -> Result<IpAddr, String> {
+    match text {
+        "localhost" => Ok(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
+        _ => text.parse().map_err(|_| {
+            format!(
+                "`{text}` is no IP address; 127.0.0.1 is this machine, 0.0.0.0 all its addresses"
+            )
+        }),
+    }
 }
 
 /// How requests are logged.

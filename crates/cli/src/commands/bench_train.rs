@@ -2,6 +2,7 @@
 
 use albert_checkpoint::{AlbertConfig, Architecture};
 use albert_kernels::ThreadPool;
+use albert_kernels::training::matmul::multiplies_bf16;
 use albert_model::{Precision, TrainingBackend};
 use albert_train::bench::{BenchOptions, BenchReport, bench_training};
 use anyhow::{Context, Result};
@@ -38,6 +39,13 @@ pub fn run(args: BenchTrainArgs) -> Result<()> {
         TrainPrecision::F32 => Precision::F32,
         TrainPrecision::Bf16 => Precision::Bf16,
     };
+    // Where no pairs of bfloat16 are multiplied faster, products are of f32 numbers.
+    let as_f32 = matches!(args.device, Device::Cpu) && !multiplies_bf16();
+    if as_f32 && matches!(args.precision, TrainPrecision::Bf16) {
+        output::note(
+            "note: this processor does not multiply bf16 faster: products are of f32 numbers",
+        );
+    }
     let options = BenchOptions {
         config,
         batch: args.batch as usize,
@@ -61,8 +69,8 @@ pub fn run(args: BenchTrainArgs) -> Result<()> {
         batch: args.batch,
         length: args.length,
         precision: match args.precision {
-            TrainPrecision::F32 => "f32",
-            TrainPrecision::Bf16 => "bf16",
+            TrainPrecision::Bf16 if !as_f32 => "bf16",
+            _ => "f32",
         },
         threads: pool.threads(),
         steps: timed.times.len(),

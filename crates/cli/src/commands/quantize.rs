@@ -77,7 +77,7 @@ pub fn run(args: QuantizeArgs) -> Result<()> {
 
     let mut report = Report {
         output: output.display().to_string(),
-        bytes_before: bytes(&checkpoint)?,
+        bytes_before: bytes(&checkpoint),
         bytes: 0,
         rows: 0,
         scores: BTreeMap::new(),
@@ -89,7 +89,7 @@ pub fn run(args: QuantizeArgs) -> Result<()> {
             report.rows = rows;
             let refusal = (cosine.mean < args.least_cosine).then(|| {
                 let (mean, least) = (cosine.mean, args.least_cosine);
-                format!("the hidden states' cosine with f32 is {mean:.5}, below {least} (--least-cosine)")
+                format!("the hidden states' cosine with f32 is {mean:.5} on average, below {least} (--least-cosine)")
             });
             report.cosine = Some(cosine);
             refusal
@@ -121,7 +121,7 @@ pub fn run(args: QuantizeArgs) -> Result<()> {
     export::write(&checkpoint, output, |config, tensors| {
         save_int8(output, config, tensors, dtype, quantize_matrix, &[])
     })?;
-    report.bytes = bytes(&Checkpoint::open(output)?)?;
+    report.bytes = Checkpoint::open(output)?.bytes();
     show(&report, args.json)
 }
 
@@ -216,13 +216,12 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     }
 }
 
-/// Of a folder's weights, those of its base included.
-fn bytes(checkpoint: &Checkpoint) -> Result<u64> {
-    let of_base = match checkpoint.base_dir() {
-        Some(base) => Checkpoint::open(base)?.bytes(),
-        None => 0,
-    };
-    Ok(checkpoint.bytes() + of_base)
+/// Of a model's weights as they are stored, wherever they are.
+fn bytes(checkpoint: &Checkpoint) -> u64 {
+    checkpoint
+        .tensors()
+        .map(|view| view.bytes().len() as u64)
+        .sum()
 }
 
 fn show(report: &Report, json: bool) -> Result<()> {

@@ -1,4 +1,4 @@
-import { bars, note, verdict } from "../bars.js";
+import { bars, leftOut, note, verdict } from "../bars.js";
 import { count, percent } from "../dom.js";
 import { annotated } from "../text.js";
 
@@ -55,6 +55,7 @@ export default {
       ),
     );
     if (!none && row.no_answer_probability > 0) nodes.push(note(`That the text has no answer: ${percent(row.no_answer_probability)}.`));
+    nodes.push(...leftOut(row));
     if (row.windows > 1) nodes.push(note(`The text was read in ${count(row.windows, "window")}.`));
     return { nodes, said: none ? "No answer in this text" : `Answer: ${best.text}`, ready: () => view.reveal(0) };
   },

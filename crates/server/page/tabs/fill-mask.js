@@ -1,4 +1,4 @@
-import { bars, note } from "../bars.js";
+import { bars, leftOut, note } from "../bars.js";
 import { el } from "../dom.js";
 import { annotated } from "../text.js";
 
@@ -58,6 +58,7 @@ export default {
       );
       nodes.push(el("div.group", {}, row.masks.length > 1 ? el("h3", {}, `Mask ${index + 1}`) : null, list));
     });
+    nodes.push(...leftOut(row));
     if (row.windowed) nodes.push(note("The text is longer than the model reads: each mask was filled from the text around it."));
     return { nodes, said: view.node.textContent };
   },

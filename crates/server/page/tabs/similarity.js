@@ -1,4 +1,5 @@
-import { el } from "../dom.js";
+import { note } from "../bars.js";
+import { count, el } from "../dom.js";
 
 // Blank lines are no sentences; a row of the request has a line of the field.
 const lines = (text) => text.split("\n").flatMap((line, at) => (line.trim() ? [{ text: line.trim(), at }] : []));
@@ -48,7 +49,9 @@ export default {
     const said = closest
       ? `Most alike, ${closest.value.toFixed(2)}: ${sentences[closest.i]} And: ${sentences[closest.j]}`
       : "One sentence alone";
-    return { nodes: [heatMap(sentences, matrix, tell), readout], said };
+    const cut = (reply.truncated ?? []).flatMap((pieces, i) => (pieces ? [`${count(pieces, "piece")} of sentence ${i + 1}`] : []));
+    const left = cut.length ? [note(`Longer than the model reads: ${cut.join(", ")} left out.`)] : [];
+    return { nodes: [heatMap(sentences, matrix, tell), readout, ...left], said };
   },
 };
 

@@ -1,4 +1,4 @@
-import { bars, note } from "../bars.js";
+import { bars, leftOut, note } from "../bars.js";
 import { count, words } from "../dom.js";
 import { annotated } from "../text.js";
 
@@ -16,7 +16,8 @@ export default {
   ],
   body: ({ text }) => ({ text }),
   show(reply, { text }) {
-    const { entities } = reply.results[0];
+    const [row] = reply.results;
+    const { entities } = row;
     const view = annotated(text, {
       model: reply.model,
       marks: entities.map(({ start, end, label }) => ({ start, end, label: words(label), strong: true })),
@@ -30,7 +31,7 @@ export default {
       })),
     );
     return {
-      nodes: [view.node, entities.length ? list : note("Nothing found.")],
+      nodes: [view.node, entities.length ? list : note("Nothing found."), ...leftOut(row)],
       said: `${count(entities.length, "tag")}${entities.map(({ label, text: what }) => `, ${words(label)}: ${what}`).join("")}`,
     };
   },

@@ -8,6 +8,8 @@ export default {
   id: "zero-shot",
   title: "Zero-shot",
   route: "zero-shot",
+  // The text stands in a pair with every class, and a pair is not read in windows.
+  pairs: true,
   lead: "Classes that nobody trained for: name them, and the text is sorted.",
   fields: [
     { name: "text", label: "Text", rows: 4 },

@@ -63,7 +63,10 @@ const REFUSALS: [(&str, &str); 10] = [
     ("413", "The body is too large"),
     ("415", "The body is not application/json"),
     ("422", "A field says something that cannot be"),
-    ("429", "The server has too much to do; see `Retry-After`"),
+    (
+        "429",
+        "The server has too much to do, or the key asked too often; see `Retry-After`",
+    ),
     ("500", "The model or the server failed"),
     ("503", "The server is ending"),
     ("504", "The answer took too long"),

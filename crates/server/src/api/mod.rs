@@ -82,6 +82,11 @@ impl App {
         Ok(Arc::clone(self.models().get(name, route)?))
     }
 
+    /// The model that answers on a route whose requests cannot name one.
+    pub(crate) fn only_model(&self, route: Route) -> Result<Arc<Served>> {
+        Ok(Arc::clone(self.models().only(route)?))
+    }
+
     /// Asks about each text, where that may take its time, and answers all together. A text that
     /// its task refuses is named by `field` and its row.
     pub(crate) async fn ask_each<A: Send + 'static>(

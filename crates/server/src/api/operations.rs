@@ -41,7 +41,10 @@ pub(crate) async fn health(State(app): State<Arc<App>>) -> Json<Health> {
     get, path = "/ready", tag = "operations",
     responses(
         (status = 200, description = "They should", body = Health),
-        (status = 503, description = "The server is ending", body = Problem)
+        (
+            status = 503, description = "The server is ending", body = Problem,
+            content_type = "application/problem+json"
+        )
     )
 )]
 pub(crate) async fn ready(State(app): State<Arc<App>>) -> Result<Json<Health>, Problem> {

@@ -111,7 +111,7 @@ pub(crate) async fn embed(
         let detail = format!("no prompt is named {name:?}");
         return Err(Problem::field("prompt_name", detail).into());
     }
-    let model = app.model(None, Route::Embeddings)?;
+    let model = app.only_model(Route::Embeddings)?;
     let long = long(request.truncate);
     let vectors = app.embed(&model, "inputs", request.inputs, long).await?;
     Ok(Json(vectors.into_iter().map(|(e, _)| e.vector).collect()))
@@ -202,7 +202,7 @@ pub(crate) async fn predict(
         let detail = "logits cannot be had here, only probabilities";
         return Err(Problem::field("raw_scores", detail).into());
     }
-    let model = app.model(None, Route::Classify)?;
+    let model = app.only_model(Route::Classify)?;
     let task = model.classifier()?;
     let long = long(request.truncate);
     // Each has a first text and at most a second.
@@ -288,7 +288,7 @@ pub(crate) async fn rerank(
         list: true,
     };
     texts.check("texts", limits)?;
-    let model = app.model(None, Route::Rerank)?;
+    let model = app.only_model(Route::Rerank)?;
     let mut shown = match request.return_text {
         true => texts.texts.iter().cloned().map(Some).collect(),
         false => vec![None; texts.texts.len()],
@@ -356,7 +356,7 @@ pub(crate) async fn similarity(
         list: true,
     };
     texts.check("inputs.sentences", limits)?;
-    let model = app.model(None, Route::Similarity)?;
+    let model = app.only_model(Route::Similarity)?;
     let truncate = request.parameters.and_then(|p| p.truncate);
     let fields = ("inputs.source_sentence", "inputs.sentences");
     let scores = app
@@ -428,7 +428,7 @@ pub(crate) async fn tokenize(
     request
         .inputs
         .check_pieces("inputs", None, &app.options.limits)?;
-    let model = app.model(None, Route::Embeddings)?;
+    let model = app.only_model(Route::Embeddings)?;
     let make = move || {
         let cut = |(row, text): (usize, &String)| {
             let options = EncodeOptions::default();
@@ -499,7 +499,7 @@ pub(crate) struct EmbeddingModel {
     responses((status = 200, description = "The model and the server's bounds", body = Info))
 )]
 pub(crate) async fn info(State(app): State<Arc<App>>) -> Answer<Info> {
-    let model = app.model(None, Route::Embeddings)?;
+    let model = app.only_model(Route::Embeddings)?;
     let limits = &app.options.limits;
     let pooling = model.model.settings.pooling.unwrap_or_default();
     Ok(Json(Info {

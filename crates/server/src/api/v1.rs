@@ -213,7 +213,13 @@ pub(crate) async fn zero_shot(
         check_text("labels", Some(row), label, limits)?;
     }
     let classes: Vec<&str> = request.labels.iter().map(String::as_str).collect();
-    check_classes(&classes).map_err(|error| Problem::field("labels", error.to_string()))?;
+    check_classes(&classes).map_err(|error| {
+        let problem = Problem::field("labels", error.to_string());
+        match error {
+            albert_tasks::Error::Class { class, .. } => problem.in_row(Some(class)),
+            _ => problem,
+        }
+    })?;
     if request.text.texts.len() * request.labels.len() > limits.rows {
         let detail = format!(
             "{} texts with {} classes each are more than {} rows",

@@ -658,6 +658,8 @@ fn keys_open_what_is_computed_and_nothing_else_needs_one() {
     );
     let wait = with("qrstuvwxyz012345");
     assert!(wait.header("retry-after").is_some(), "{wait:?}");
+    let title = wait.problem(429)["title"].clone();
+    assert_eq!(title, "This key asks too often");
 }
 
 #[test]
@@ -692,12 +694,46 @@ fn pages_of_other_origins_may_ask_only_if_they_are_named() {
     let allowed = reply.header("access-control-allow-headers").unwrap();
     assert!(allowed.contains("authorization"), "{allowed}");
 
-    let mut wrong = options(&["sentiment"]);
-    wrong.cors_origins = vec!["example.org".to_owned()];
-    let error = albert_server::serve(wrong, |_, orders| {
-        orders.blocking_send(Order::End).ok();
-    });
-    assert!(error.unwrap_err().to_string().contains("example.org"));
+    for origin in ["example.org", "https://example.org/page", "https://"] {
+        let mut wrong = options(&["sentiment"]);
+        wrong.cors_origins = vec![origin.to_owned()];
+        let error = albert_server::serve(wrong, |_, orders| {
+            orders.blocking_send(Order::End).ok();
+        });
+        assert!(error.unwrap_err().to_string().contains(origin));
+    }
+}
+
+#[test]
+fn routes_that_name_no_model_say_which_could_answer() {
+    let server = Running::start(options(&["sentiment", "mini"]));
+    for (route, body) in [
+        ("/embed", json!({"inputs": "a"})),
+        ("/rerank", json!({"query": "a", "texts": ["b"]})),
+        ("/tokenize", json!({"inputs": "a"})),
+    ] {
+        let said = server.post(route, &body).problem(422);
+        let detail = said.to_string();
+        assert!(
+            detail.contains("`sentences`") && !detail.contains("as `model`"),
+            "{detail}"
+        );
+    }
+    server.get("/info").problem(422);
+}
+
+#[test]
+fn packed_bodies_are_refused_as_such() {
+    let server = Running::start(options(&["sentiment"]));
+    let packed = ("content-encoding", "gzip");
+    let said = server
+        .post_with("/v1/classify", &[packed], &json!({"text": "a"}))
+        .problem(415);
+    assert!(said["detail"].as_str().unwrap().contains("gzip"), "{said}");
+    let plain = ("content-encoding", "identity");
+    server
+        .post_with("/v1/classify", &[plain], &json!({"text": "a"}))
+        .ok();
 }
 
 #[test]
