@@ -19,8 +19,8 @@ pub(crate) struct Shape {
 }
 
 /// Bytes a parameter between two steps, when nothing of the passes is kept: weights, gradients and both
-/// moments, each also as one flat row for the optimiser, and packed for products. Measured: 44 to 52.
-const STILL_BYTES: u64 = 52;
+/// moments, each also as one flat row for the optimiser, and packed for products. Measured: 33 to 57.
+const STILL_BYTES: u64 = 60;
 
 /// Bytes that training on the CPU needs at its peak, which is that of the passes or, where weights
 /// are many and rows few, that of the optimiser's step and of a checkpoint: [`STILL_BYTES`] a

@@ -15,7 +15,8 @@ use super::Precision;
     SIGTERM ends it once what was accepted is answered, SIGHUP loads the models anew.\n\
     docs/serve.md has the configuration file, the limits and the routes.")]
 pub struct ServeArgs {
-    /// A model: NAME=DIR, or the name of one that ships. Without it, all that ship
+    /// A model: NAME=DIR, or the name of one that ships; in the environment ALBERT_SERVE_MODELS, with commas
+    /// between them. Without it, all that ship
     #[arg(long, value_name = "NAME[=DIR]")]
     pub model: Vec<String>,
     /// Listen here; nobody but this machine can ask unless told
@@ -31,24 +32,47 @@ pub struct ServeArgs {
     #[arg(long, value_name = "FILE", env = "ALBERT_API_KEY_FILE")]
     pub api_keys: Option<PathBuf>,
     /// Let pages of this origin ask; * for any. None unless told
-    #[arg(long, value_name = "ORIGIN")]
+    #[arg(
+        long,
+        value_name = "ORIGIN",
+        env = "ALBERT_CORS_ORIGINS",
+        value_delimiter = ','
+    )]
     pub cors_origin: Vec<String>,
     /// Speak TLS with this certificate (PEM, with those between it and a root)
-    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_key",
+        env = "ALBERT_TLS_CERTIFICATE"
+    )]
     pub tls_certificate: Option<PathBuf>,
     /// The certificate's private key (PEM)
-    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "tls_certificate",
+        env = "ALBERT_TLS_KEY"
+    )]
     pub tls_key: Option<PathBuf>,
     /// Arithmetic of the layers; without it, as the weights are stored
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, env = "ALBERT_PRECISION")]
     pub precision: Option<Precision>,
     /// Let a text leave a classifier with early exits once so many layers in a row agreed with the one
     /// before them; without it, all layers read every text
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", env = "ALBERT_PATIENCE")]
     pub patience: Option<usize>,
     /// Threads that compute; without it, all that the process may use
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", env = "ALBERT_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub threads: Option<u16>,
+    /// Another bound than usual; docs/serve.md has all of them
+    #[arg(
+        long = "limit",
+        value_name = "NAME=N",
+        env = "ALBERT_LIMITS",
+        value_delimiter = ','
+    )]
+    pub limits: Vec<String>,
     /// Be ready before every model has run once
     #[arg(long)]
     pub no_warm_up: bool,

@@ -17,6 +17,9 @@ use crate::output;
 /// Keys, where they are not to lie in a file.
 const KEYS: &str = "ALBERT_API_KEYS";
 
+/// What `--model` names, with commas between them.
+const MODELS: &str = "ALBERT_SERVE_MODELS";
+
 /// The configuration file.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -37,17 +40,34 @@ struct File {
 }
 
 impl File {
-    fn read(path: Option<&Path>) -> Result<Self> {
-        let Some(path) = path else {
-            return Ok(Self::default());
-        };
-        let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
-        toml::from_str(&text).with_context(|| path.display().to_string())
+    /// The file, with other bounds where there are.
+    fn read(path: Option<&Path>, limits: &[String]) -> Result<Self> {
+        let mut text = String::new();
+        if let Some(path) = path {
+            let place = || path.display().to_string();
+            text = std::fs::read_to_string(path).with_context(place)?;
+            // What is wrong with it is told by its lines.
+            toml::from_str::<Self>(&text).with_context(place)?;
+        }
+        let mut table: toml::Table = toml::from_str(&text)?;
+        let given = table
+            .entry("limits")
+            .or_insert_with(|| toml::Table::new().into());
+        for limit in limits {
+            let number = limit.split_once('=');
+            let number =
+                number.and_then(|(name, number)| Some((name, number.parse::<i64>().ok()?)));
+            let (Some((name, number)), Some(given)) = (number, given.as_table_mut()) else {
+                bail!("--limit {limit}: a name, =, and a whole number are needed");
+            };
+            given.insert(name.trim().to_owned(), number.into());
+        }
+        table.try_into().context("--limit")
     }
 }
 
 pub fn run(args: ServeArgs) -> Result<()> {
-    let file = File::read(args.config.as_deref())?;
+    let file = File::read(args.config.as_deref(), &args.limits)?;
     start_log(args.log.or(file.log).unwrap_or(LogStyle::Text));
     let options = options(args, file)?;
     let open = options.keys.is_empty() && !options.address.ip().is_loopback();
@@ -84,10 +104,12 @@ fn options(args: ServeArgs, file: File) -> Result<ServeOptions> {
     if let Some(port) = args.port.or(file.port) {
         options.address.set_port(port);
     }
-    let named = match args.model.is_empty() {
-        true => file.models,
-        false => args.model,
-    };
+    let of_environment = std::env::var(MODELS).unwrap_or_default();
+    let of_environment = of_environment.split(',').filter(|name| !name.is_empty());
+    let of_environment: Vec<String> = of_environment.map(str::to_owned).collect();
+    let all = [args.model, of_environment, file.models];
+    let named = all.into_iter().find(|named| !named.is_empty());
+    let named = named.unwrap_or_default();
     let precision = args.precision.or(file.precision);
     options.models = sources(&named, precision)?;
     options.keys = keys(args.api_keys.or(file.api_keys).as_deref())?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::common::{failure, names, root, stdout, text};
+use crate::common::{albert, failure, names, root, stdout, text};
 use serde_json::Value;
 
 /// Different documents of a few sentences each.
@@ -174,8 +174,31 @@ fn bad_corpora_are_named_before_any_training() {
     fs::write(&shard, &whole[..whole.len() - 5]).unwrap();
     refused(&[&shards], &["shard-00000.bin", "truncated"]);
     fs::write(&shard, &whole).unwrap();
+    // A bound on files is noted, and bounds nothing.
     write_recipe("max_bytes = 7");
-    refused(&[&shards], &["data.max_bytes", "--max-mb"]);
+    let bounded = path("bounded");
+    let output = albert(&[
+        "pretrain",
+        "--recipe",
+        text(&recipe),
+        "--output",
+        text(&bounded),
+        "--corpus",
+        text(&shards),
+    ]);
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{said}");
+    names(&said, &["data.max_bytes", "--max-mb"]);
+    // What it would begin with is looked at before the text.
+    write_recipe("");
+    let begins = fs::read_to_string(&recipe).unwrap();
+    fs::write(
+        &recipe,
+        format!("start_from = \"no-such-folder\"\n{begins}"),
+    )
+    .unwrap();
+    refused(&[&shards], &["no-such-folder"]);
+    assert!(!out.exists());
     write_recipe("drop_markup = false");
     refused(&[&shards], &["data.drop_markup", "left out"]);
     write_recipe("");

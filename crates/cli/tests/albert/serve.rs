@@ -206,7 +206,7 @@ fn what_cannot_be_served_is_said_before_it_listens() {
     write("wrong.toml", "prot = 1\n");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = taken.local_addr().unwrap().port().to_string();
-    let cases: [(&[&str], &str); 11] = [
+    let cases: [(&[&str], &str); 15] = [
         (&["--model", "x="], "--model x="),
         (&["--model", "=models"], "--model =models"),
         (&["--model", "x=no-such-folder"], "no-such-folder"),
@@ -236,6 +236,24 @@ fn what_cannot_be_served_is_said_before_it_listens() {
             &["--model", "sentiment", "--cors-origin", "example.org"],
             "example.org",
         ),
+        (
+            &["--model", "sentiment", "--limit", "rows"],
+            "--limit rows: a name",
+        ),
+        (&["--model", "sentiment", "--limit", "rowz=1"], "rowz"),
+        (
+            &["--model", "sentiment", "--limit", "rows=0"],
+            "`rows` is 0",
+        ),
+        (
+            &[
+                "--model",
+                "sentiment",
+                "--limit",
+                "body_seconds=99999999999",
+            ],
+            "`body_seconds` is longer than a year",
+        ),
     ];
     for (flags, says) in cases {
         let mut all = vec!["serve", "--log", "off"];
@@ -260,4 +278,25 @@ fn what_cannot_be_served_is_said_before_it_listens() {
         error.contains("ALBERT_API_KEYS: there is no key in it"),
         "{error}"
     );
+}
+
+#[test]
+fn the_environment_says_what_flags_do() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_albert"));
+    command
+        .env("ALBERT_SERVE_MODELS", "sentiment,mine=mini")
+        .env("ALBERT_LIMITS", "rows=1,labels=2")
+        .env("ALBERT_PRECISION", "int8");
+    let server = Server::start_by(command, &["--host", "localhost"]);
+    let connect = || TcpStream::connect(&server.address).unwrap();
+    let mut stream = connect();
+    stream
+        .write_all(b"GET /v1/models HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+        .unwrap();
+    let mut models = String::new();
+    stream.read_to_string(&mut models).unwrap();
+    names(&models, &["\"sentiment\"", "\"mine\"", "int8"]);
+    let (status, body) = send(&mut connect(), r#"{"text": ["a", "b"]}"#).unwrap();
+    assert_eq!(status, 422, "{body}");
+    assert_eq!(ask(&mut connect(), "a film to remember").unwrap().0, 200);
 }
