@@ -61,7 +61,8 @@ impl Asking<'_> {
             let text = best.map_or("", |best| best.text.as_str());
             let confidence = best.map(|best| best.confidence);
             let right: Vec<&str> = example.answers.iter().map(|a| a.text.as_str()).collect();
-            if !example.impossible && !right.iter().any(|text| example.context.contains(text)) {
+            let there = |text: &&str| example.context.contains(text.trim());
+            if !example.impossible && !right.iter().any(there) {
                 lost.push(&example.id);
             }
             let answer = if answered.no_answer { "" } else { text };

@@ -95,10 +95,10 @@ impl Problem {
 
     /// A field that says something that cannot be.
     pub(crate) fn field(field: impl Into<Box<str>>, detail: impl Into<String>) -> Self {
-        let title = "The request cannot be answered";
-        let mut problem = Self::new(StatusCode::UNPROCESSABLE_ENTITY, title, detail);
-        problem.field = Some(field.into());
-        problem
+        Self {
+            field: Some(field.into()),
+            ..Self::unable(detail)
+        }
     }
 
     /// The same where the field is a list.
@@ -117,15 +117,16 @@ impl Problem {
     }
 
     pub(crate) fn busy(detail: impl Into<String>, seconds: u64) -> Self {
-        let title = "The server has too much to do";
-        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, title, detail);
-        problem.retry_after = Some(seconds.max(1));
-        problem
+        Self::later("The server has too much to do", detail, seconds)
     }
 
     /// Beyond the rate of a key.
     pub(crate) fn too_often(detail: impl Into<String>, seconds: u64) -> Self {
-        let title = "This key asks too often";
+        Self::later("This key asks too often", detail, seconds)
+    }
+
+    /// What may be asked again in so many seconds.
+    fn later(title: &'static str, detail: impl Into<String>, seconds: u64) -> Self {
         let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, title, detail);
         problem.retry_after = Some(seconds.max(1));
         problem

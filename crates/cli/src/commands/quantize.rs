@@ -148,7 +148,7 @@ fn score(
     let scores = pairs
         .map(|((name, f32), int8)| (name, Scores { f32, int8 }))
         // A difference of logits, which is no better for being more or less.
-        .filter(|(name, _)| name != "best_f1_threshold");
+        .filter(|(name, _)| !name.ends_with("_threshold"));
     Ok((f32.rows, scores.collect()))
 }
 
