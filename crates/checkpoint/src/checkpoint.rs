@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::AlbertConfig;
+use crate::config::{AlbertConfig, LayerModule};
 use crate::error::{Error, Result};
 use crate::survey::Survey;
 use crate::tensor::{DType, TensorView};
@@ -98,6 +98,11 @@ impl Checkpoint {
             return Err(Error::folder(self.dir(), problem));
         }
         Ok(())
+    }
+
+    /// Changes what stays in floating point where the layers run in int8.
+    pub fn skip_in_int8(&mut self, modules: &[LayerModule]) {
+        self.survey.config.int8_skip_modules = modules.to_vec();
     }
 
     /// Whether the layers' matrices are stored as 8-bit integers

@@ -207,6 +207,51 @@ impl FromStr for ProblemType {
     }
 }
 
+/// A part of a layer that multiplies by matrices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LayerModule {
+    /// `attention`: query, key, value and the output.
+    Attention,
+    /// `ffn`: from the hidden states to the width inside the feed-forward part.
+    Ffn,
+    /// `ffn_output`: back.
+    FfnOutput,
+}
+
+impl LayerModule {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Attention, Self::Ffn, Self::FfnOutput];
+
+    /// The name in `config.json`, under which its tensors are stored.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Attention => "attention",
+            Self::Ffn => "ffn",
+            Self::FfnOutput => "ffn_output",
+        }
+    }
+}
+
+impl fmt::Display for LayerModule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for LayerModule {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|module| module.name() == name)
+            .ok_or_else(|| {
+                let known = Self::ALL.map(Self::name).join(", ");
+                format!("names {name:?}, which is none of {known}")
+            })
+    }
+}
+
 /// An ALBERT's configuration, by the names of `config.json` (Lan et al. 2019,
 /// section 3; the defaults are transformers').
 ///
@@ -263,6 +308,9 @@ pub struct AlbertConfig {
     /// pooler, so that a clear row need not go through all layers (PABEE, Zhou et al. 2020).
     /// transformers knows nothing of it and uses the last.
     pub early_exits: bool,
+    /// What stays in floating point where the layers run in int8, because its precision would cost
+    /// too much. transformers knows nothing of it.
+    pub int8_skip_modules: Vec<LayerModule>,
 }
 
 /// No dimension may pass this: ids and positions are 32-bit numbers everywhere.

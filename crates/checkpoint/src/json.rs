@@ -157,6 +157,10 @@ impl AlbertConfig {
         }
         put("initializer_range", number(self.initializer_range));
         put("inner_group_num", json!(self.inner_group_num));
+        if !self.int8_skip_modules.is_empty() {
+            let names = self.int8_skip_modules.iter().map(|module| module.name());
+            put("int8_skip_modules", names.collect());
+        }
         put("intermediate_size", json!(self.intermediate_size));
         put("layer_norm_eps", number(self.layer_norm_eps));
         put(
@@ -258,6 +262,7 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Parsed> {
                 return Err(fields.error("early_exits", problem));
             }
         },
+        int8_skip_modules: fields.names("int8_skip_modules")?,
     };
     let notes = fields.finish();
     Ok(Parsed {
@@ -351,6 +356,26 @@ impl Fields<'_> {
                 .map_err(|problem: String| self.error(field, problem)),
             Some(value) => Err(self.error(field, format!("must be a name, not {}", shown(&value)))),
         }
+    }
+
+    /// A list of such names; null and absent are empty.
+    fn names<T: FromStr<Err = String>>(&mut self, field: &str) -> Result<Vec<T>> {
+        let list = match self.take(field) {
+            None | Some(Value::Null) => return Ok(Vec::new()),
+            Some(Value::Array(list)) => list,
+            Some(value) => {
+                let problem = format!("must be a list of names, not {}", shown(&value));
+                return Err(self.error(field, problem));
+            }
+        };
+        let name = |value: &Value| match value {
+            Value::String(name) => name.parse().map_err(|problem| self.error(field, problem)),
+            _ => {
+                let problem = format!("must be a list of names, not of {}", kind(value));
+                Err(self.error(field, problem))
+            }
+        };
+        list.iter().map(name).collect()
     }
 
     fn architecture(&mut self) -> Result<Option<Architecture>> {

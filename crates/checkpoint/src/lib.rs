@@ -65,7 +65,7 @@ mod torch;
 mod weights;
 
 pub use checkpoint::Checkpoint;
-pub use config::{Activation, AlbertConfig, Architecture, ProblemType};
+pub use config::{Activation, AlbertConfig, Architecture, LayerModule, ProblemType};
 pub use error::{Error, Result};
 pub use files::write_atomic;
 pub use find::{DEFAULT_MODEL, ShippedModel, find_model, shipped_models};

@@ -86,6 +86,7 @@ impl AlbertConfig {
             id2label: Self::default_labels(2),
             problem_type: None,
             early_exits: false,
+            int8_skip_modules: Vec::new(),
         })
     }
 }

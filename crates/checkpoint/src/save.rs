@@ -65,8 +65,8 @@ pub fn save(
 }
 
 /// As [`save`], but with the layers' matrices as 8-bit integers, each output with a scale of its
-/// own, in `model.int8.safetensors`: a matrix `X` beside its scales `X_scale`, all other tensors in
-/// `dtype`. `quantize` makes the integers and scales of a matrix of so many outputs. An engine that
+/// own, in `model.int8.safetensors`: a matrix `X` beside its scales `X_scale`, all other tensors,
+/// those of [`int8_skip_modules`](AlbertConfig::int8_skip_modules) among them, in `dtype`. `quantize` makes the integers and scales of a matrix of so many outputs. An engine that
 /// runs the folder in int8 multiplies by these very integers; only this program reads it.
 ///
 /// # Errors
@@ -167,6 +167,7 @@ fn write(
     };
     let weights = Weights {
         kind,
+        config,
         tensors: &ordered,
         dtype,
     };
@@ -180,7 +181,7 @@ fn write(
                 return Err(Error::folder(dir, problem));
             }
         }
-        return write_into(dir, dir, base_json, config, &weights, extra_files);
+        return write_into(dir, dir, base_json, &weights, extra_files);
     }
     if dir.exists() {
         return Err(Error::folder(
@@ -193,7 +194,7 @@ fn write(
     fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
     let fresh = temporary_folder(parent).map_err(Error::io("create", dir))?;
     let fresh_dir = fresh.path();
-    write_into(fresh_dir, dir, base_json, config, &weights, extra_files)?;
+    write_into(fresh_dir, dir, base_json, &weights, extra_files)?;
     fs::rename(fresh.path(), dir).map_err(Error::io("create", dir))?;
     // It is at its place now and must not be removed with the temporary name.
     let _ = fresh.keep();
@@ -217,11 +218,10 @@ fn write_into(
     dir: &Path,
     shown: &Path,
     base_json: Option<&str>,
-    config: &AlbertConfig,
     weights: &Weights<'_>,
     extra_files: &[(&str, &Path)],
 ) -> Result<()> {
-    let has_heads = config.architecture != Architecture::Base;
+    let has_heads = weights.config.architecture != Architecture::Base;
     let mut staged = Vec::with_capacity(extra_files.len() + 2);
     let name = weights.kind.file();
     let path = shown.join(name);
@@ -244,7 +244,9 @@ fn write_into(
                 .map_err(Error::io("write", &path))
         })?);
     }
-    let json = config.to_json_with(Some(weights.dtype.torch_name()));
+    let json = weights
+        .config
+        .to_json_with(Some(weights.dtype.torch_name()));
     let path = shown.join("config.json");
     staged.push(stage(&dir.join("config.json"), &path, |file| {
         file.write_all(json.as_bytes())
@@ -302,6 +304,7 @@ fn in_order<'a>(
 /// The weights of a folder, to be written.
 struct Weights<'a> {
     kind: Kind<'a>,
+    config: &'a AlbertConfig,
     tensors: &'a [SaveTensor<'a>],
     dtype: DType,
 }
@@ -351,7 +354,10 @@ impl Weights<'_> {
     /// How a tensor becomes integers, if it does.
     fn quantizes(&self, tensor: &SaveTensor<'_>) -> Option<Quantize> {
         match self.kind {
-            Kind::Int8(quantize) if int8::is_layer_matrix(tensor.name, tensor.shape) => {
+            Kind::Int8(quantize)
+                if int8::is_layer_matrix(tensor.name, tensor.shape)
+                    && !int8::is_skipped(self.config, tensor.name) =>
+            {
                 Some(quantize)
             }
             _ => None,

@@ -5,7 +5,7 @@ mod common;
 use std::path::Path;
 
 use albert_checkpoint::{
-    Activation, AlbertConfig, Architecture, Error, PRESETS, ProblemType, Result,
+    Activation, AlbertConfig, Architecture, Error, LayerModule, PRESETS, ProblemType, Result,
 };
 use common::assert_says;
 use proptest::prelude::*;
@@ -97,6 +97,7 @@ fn every_field_of_transformers_is_read() {
         ("hidden_size", json!(14)),
         ("initializer_range", json!(0.5)),
         ("inner_group_num", json!(3)),
+        ("int8_skip_modules", json!(["ffn_output", "attention"])),
         ("intermediate_size", json!(15)),
         ("layer_norm_eps", json!(0.25)),
         ("max_position_embeddings", json!(16)),
@@ -134,6 +135,7 @@ fn every_field_of_transformers_is_read() {
         id2label: expected.id2label,
         problem_type: Some(ProblemType::Regression),
         early_exits: true,
+        int8_skip_modules: vec![LayerModule::FfnOutput, LayerModule::Attention],
     };
     assert_eq!(read(&file).unwrap(), expected);
 }
@@ -466,6 +468,7 @@ prop_compose! {
         let two = matches!(architecture, Architecture::QuestionAnswering | Architecture::PreTraining);
         AlbertConfig {
             architecture, hidden_act, problem_type, early_exits: inner == 1,
+            int8_skip_modules: LayerModule::ALL[..inner % 4].to_vec(),
             hidden_size: heads * head_dim,
             num_attention_heads: heads,
             num_hidden_layers: layers,

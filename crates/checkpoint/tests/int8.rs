@@ -2,7 +2,7 @@
 
 mod common;
 
-use albert_checkpoint::{Architecture, Checkpoint, DType, Error, save, save_int8};
+use albert_checkpoint::{Architecture, Checkpoint, DType, Error, LayerModule, save, save_int8};
 use common::{as_save, assert_says, listing, numbers, small};
 
 const MATRIX: &str = "albert.encoder.albert_layer_groups.0.albert_layers.0.ffn.weight";
@@ -49,6 +49,35 @@ fn matrices_of_layers_are_integers_by_scales_and_all_else_is_as_it_was() {
     // Another way of storing it would leave one of the two stale.
     let error = save(&dir, &config, &tensors, DType::F32, &[]).unwrap_err();
     assert_says(&error.to_string(), &["model.int8.safetensors"]);
+}
+
+#[test]
+fn matrices_of_modules_that_are_skipped_stay_as_they_were() {
+    for skipped in LayerModule::ALL {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("model");
+        let mut config = small(Architecture::Base);
+        config.int8_skip_modules = vec![skipped];
+        let numbers = numbers(&config);
+        let tensors = as_save(&numbers);
+        save_int8(&dir, &config, &tensors, DType::F32, quantize, &[]).unwrap();
+
+        let checkpoint = Checkpoint::open(&dir).unwrap();
+        assert_eq!(checkpoint.config().int8_skip_modules, [skipped]);
+        let name = format!(".{skipped}.");
+        let others = [".attention.", ".ffn.", ".ffn_output."].map(|other| other != name);
+        let mut quantized = [false; 3];
+        for (tensor, found) in tensors.iter().zip(checkpoint.tensors()) {
+            for (module, quantized) in LayerModule::ALL.into_iter().zip(&mut quantized) {
+                let of_module = tensor.name.contains(&format!(".{module}."));
+                *quantized |= of_module && found.dtype == DType::I8;
+            }
+            if tensor.name.contains(&name) {
+                assert_eq!(*found.to_f32(), *tensor.data, "{}", tensor.name);
+            }
+        }
+        assert_eq!(quantized, others);
+    }
 }
 
 #[test]

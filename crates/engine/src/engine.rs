@@ -31,7 +31,8 @@ pub enum Precision {
     F32,
     /// 8-bit integers: weights with a scale for each output, quantised as they are loaded;
     /// activations with a scale and a zero point for each token, as they come
-    /// ([`QuantizedMatrix`](albert_kernels::QuantizedMatrix)).
+    /// ([`QuantizedMatrix`](albert_kernels::QuantizedMatrix)). What the configuration names in
+    /// `int8_skip_modules` stays in f32.
     Int8,
 }
 

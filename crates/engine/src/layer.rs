@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use albert_checkpoint::Checkpoint;
+use albert_checkpoint::{Checkpoint, LayerModule};
 use albert_kernels::{
     Activation, AttentionWorkspace, QuantizedRows, Spare, attention, in_row_blocks,
 };
@@ -67,7 +67,12 @@ impl Layer {
         let config = checkpoint.config();
         let name = Self::name(group, inner);
         let part = |suffix: &str| format!("{name}{suffix}");
-        let linear = |suffix: &str| Linear::load(checkpoint, &[part(suffix)], precision);
+        let precision_of = |module| match config.int8_skip_modules.contains(&module) {
+            true => Precision::F32,
+            false => precision,
+        };
+        let linear =
+            |suffix: &str, module| Linear::load(checkpoint, &[part(suffix)], precision_of(module));
         Ok(Layer {
             heads: config.num_attention_heads,
             head_dim: config.head_dim(),
@@ -75,12 +80,12 @@ impl Layer {
             qkv: Linear::load(
                 checkpoint,
                 &["query", "key", "value"].map(|x| part(&format!("attention.{x}"))),
-                precision,
+                precision_of(LayerModule::Attention),
             )?,
-            attention_dense: linear("attention.dense")?,
+            attention_dense: linear("attention.dense", LayerModule::Attention)?,
             attention_norm: LayerNorm::load(checkpoint, &part("attention.LayerNorm"))?,
-            ffn: linear("ffn")?,
-            ffn_output: linear("ffn_output")?,
+            ffn: linear("ffn", LayerModule::Ffn)?,
+            ffn_output: linear("ffn_output", LayerModule::FfnOutput)?,
             full_norm: LayerNorm::load(checkpoint, &part("full_layer_layer_norm"))?,
         })
     }

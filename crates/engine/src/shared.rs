@@ -51,6 +51,7 @@ impl Shared {
             config.num_attention_heads,
             config.hidden_act,
             config.layer_norm_eps.to_bits(),
+            &config.int8_skip_modules,
         );
         hash.update(format!("{read:?}").as_bytes());
         let name = Layer::name(group, inner);

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use albert_checkpoint::LayerModule;
 use albert_engine::{Batch, Checkpoint, Engine, EngineOptions, Precision, What};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -18,14 +19,13 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
 }
 
 /// The least cosine of a token's states in int8 with those in f32, over all layers.
-fn least_cosine(folder: &Path) -> f64 {
-    let checkpoint = Checkpoint::open(folder).unwrap();
+fn least_cosine(checkpoint: &Checkpoint) -> f64 {
     let [exact, quantized] = [Precision::F32, Precision::Int8].map(|precision| {
         let options = EngineOptions {
             precision,
             ..EngineOptions::default()
         };
-        let engine = Engine::load(&checkpoint, options).unwrap();
+        let engine = Engine::load(checkpoint, options).unwrap();
         assert_eq!(engine.precision(), precision);
         engine
     });
@@ -47,7 +47,13 @@ fn least_cosine(folder: &Path) -> f64 {
     let states = |engine: &Engine| engine.forward(&batch, &what).unwrap().hidden_states;
     let hidden = exact.config().hidden_size;
     let (exact, quantized) = (states(&exact), states(&quantized));
-    assert!(exact.last() != quantized.last(), "nothing was quantised");
+    let skipped = checkpoint.config().int8_skip_modules.len();
+    let quantizes = skipped < LayerModule::ALL.len();
+    assert_eq!(
+        exact.last() != quantized.last(),
+        quantizes,
+        "{skipped} skipped"
+    );
     let layers = exact.iter().zip(&quantized);
     let tokens = layers.flat_map(|(a, b)| a.chunks(hidden).zip(b.chunks(hidden)));
     tokens.map(|(a, b)| cosine(a, b)).fold(1.0, f64::min)
@@ -68,8 +74,27 @@ fn states_in_int8_point_where_those_in_f32_do() {
         ("models/sentences", 0.999),
         ("models/slots", 0.999),
     ] {
-        let least = least_cosine(&root.join(folder));
+        let least = least_cosine(&Checkpoint::open(&root.join(folder)).unwrap());
         println!("{folder}: {least}");
         assert!(least >= bound, "{folder}: {least}");
     }
+}
+
+#[test]
+fn what_is_skipped_is_as_exact_as_in_f32() {
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../../golden/engine/base");
+    let mut checkpoint = Checkpoint::open(Path::new(golden)).unwrap();
+    let whole = least_cosine(&checkpoint);
+    for module in LayerModule::ALL {
+        let others = LayerModule::ALL.map(|other| (other != module).then_some(other));
+        let others: Vec<_> = others.into_iter().flatten().collect();
+        checkpoint.skip_in_int8(&others);
+        let alone = least_cosine(&checkpoint);
+        assert!(
+            whole < alone && alone < 1.0,
+            "{module}: {alone}, all {whole}"
+        );
+    }
+    checkpoint.skip_in_int8(&LayerModule::ALL);
+    assert!(least_cosine(&checkpoint) > 1.0 - 1e-12);
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use albert_checkpoint::LayerModule;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 
@@ -34,6 +35,11 @@ pub struct QuantizeArgs {
     /// task
     #[arg(long, value_name = "COSINE", default_value_t = 0.999, value_parser = cosine)]
     pub least_cosine: f64,
+    /// What stays in floating point: attention, ffn, ffn_output, or several with commas. Without it
+    /// what the folder's config.json says (int8_skip_modules); then, if that costs too much, attention, then
+    /// attention and ffn
+    #[arg(long, value_name = "MODULE", value_delimiter = ',')]
+    pub skip: Option<Vec<LayerModule>>,
     /// Write the folder whatever int8 costs
     #[arg(long)]
     pub force: bool,

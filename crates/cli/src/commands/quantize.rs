@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use albert_checkpoint::{Architecture, Checkpoint, DType, find_model, save_int8};
+use albert_checkpoint::{Architecture, Checkpoint, DType, LayerModule, find_model, save_int8};
+use albert_data::{Dataset, Format};
 use albert_engine::{Batch, Engine, EngineOptions, Precision, What};
+use albert_eval::Evaluation;
 use albert_kernels::quantize_matrix;
 use albert_tasks::text::{EncodeOptions, Tokenizer, Truncation};
 use albert_tasks::{TaskSettings, tokenizer_of};
@@ -26,6 +28,8 @@ struct Report {
     output: String,
     bytes_before: u64,
     bytes: u64,
+    /// What stays in floating point.
+    skipped: Vec<&'static str>,
     /// Examples, or texts.
     rows: usize,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -59,8 +63,14 @@ struct Cosine {
     least: f64,
 }
 
+/// What is tried where the whole layer in int8 costs too much, the cheapest first.
+const SKIPPED: [&[LayerModule]; 2] = [
+    &[LayerModule::Attention],
+    &[LayerModule::Attention, LayerModule::Ffn],
+];
+
 pub fn run(args: QuantizeArgs) -> Result<()> {
-    let checkpoint = Checkpoint::open(&find_model(Some(&args.model))?)?;
+    let mut checkpoint = Checkpoint::open(&find_model(Some(&args.model))?)?;
     let output = &args.output;
     export::must_be_empty(output)?;
     if checkpoint.is_int8() {
@@ -68,49 +78,39 @@ pub fn run(args: QuantizeArgs) -> Result<()> {
     }
     let tokenizer = Arc::new(tokenizer_of(&checkpoint)?);
     let settings = TaskSettings::read(checkpoint.dir())?;
-    let engine = |precision| {
-        let threads = args.threads.map(usize::from);
-        let options = EngineOptions { threads, precision };
-        Engine::load(&checkpoint, options)
-    };
-    let (f32, int8) = (engine(Precision::F32)?, engine(Precision::Int8)?);
-
+    if let Some(skipped) = &args.skip {
+        checkpoint.skip_in_int8(skipped);
+    }
     let mut report = Report {
         output: output.display().to_string(),
         bytes_before: bytes(&checkpoint),
         bytes: 0,
+        skipped: Vec::new(),
         rows: 0,
         scores: BTreeMap::new(),
         cosine: None,
     };
-    let refusal = match checkpoint.config().architecture {
-        Architecture::Base | Architecture::MaskedLm | Architecture::PreTraining => {
-            let (rows, cosine) = compare(&f32, &int8, &tokenizer, &args.calibrate)?;
-            report.rows = rows;
-            let refusal = (cosine.mean < args.least_cosine).then(|| {
-                let (mean, least) = (cosine.mean, args.least_cosine);
-                format!("the hidden states' cosine with f32 is {mean:.5} on average, below {least} (--least-cosine)")
-            });
-            report.cosine = Some(cosine);
-            refusal
+    let cost = Cost::new(&args, &checkpoint, &tokenizer, &settings)?;
+    let mut refusal = cost.of(&checkpoint, &mut report)?;
+    if args.skip.is_none() && !args.force {
+        let fewer = checkpoint.config().int8_skip_modules.len();
+        for skipped in SKIPPED.into_iter().filter(|skipped| skipped.len() > fewer) {
+            let Some(said) = &refusal else { break };
+            let tried = names(skipped).join(" and ");
+            output::note(&format!(
+                "note: {said}; trying with {tried} in floating point"
+            ));
+            checkpoint.skip_in_int8(skipped);
+            refusal = cost.of(&checkpoint, &mut report)?;
         }
-        _ => {
-            (report.rows, report.scores) = score(&args, [f32, int8], &tokenizer, &settings)?;
-            let lost = report.scores.iter().map(|(name, s)| (name, s.lost(name)));
-            let worst = lost.max_by(|a, b| a.1.total_cmp(&b.1));
-            let over = worst.filter(|(_, lost)| *lost > args.most_loss);
-            over.map(|(name, lost)| {
-                let most = args.most_loss;
-                format!("int8 loses {lost:.2} points of {name}, more than {most} (--most-loss)")
-            })
-        }
-    };
+    }
     if let Some(refusal) = refusal {
         match args.force {
             true => output::note(&format!("note: {refusal}")),
             false => bail!("{refusal}; nothing was written, --force writes it all the same"),
         }
     }
+    report.skipped = names(&checkpoint.config().int8_skip_modules);
     // What is not a matrix of a layer keeps its digits.
     let mut dtypes = checkpoint.tensors().map(|view| view.dtype);
     let first = dtypes.next().unwrap_or(DType::F32);
@@ -125,31 +125,92 @@ pub fn run(args: QuantizeArgs) -> Result<()> {
     show(&report, args.json)
 }
 
-/// The examples and the scores of both engines on them.
-fn score(
-    args: &QuantizeArgs,
-    engines: [Engine; 2],
-    tokenizer: &Arc<Tokenizer>,
-    settings: &TaskSettings,
-) -> Result<(usize, BTreeMap<String, Scores>)> {
-    let engines = engines.map(Arc::new);
-    let path = &args.calibrate;
-    let (format, data) = evaluate::examples(engines[0].config(), path, &args.examples)?;
-    let evaluated = |engine: &Arc<Engine>| {
+fn names(modules: &[LayerModule]) -> Vec<&'static str> {
+    modules.iter().map(|module| module.name()).collect()
+}
+
+fn load(checkpoint: &Checkpoint, args: &QuantizeArgs, precision: Precision) -> Result<Arc<Engine>> {
+    let threads = args.threads.map(usize::from);
+    let options = EngineOptions { threads, precision };
+    Ok(Arc::new(Engine::load(checkpoint, options)?))
+}
+
+/// Finds out what int8 costs.
+struct Cost<'a> {
+    args: &'a QuantizeArgs,
+    tokenizer: &'a Arc<Tokenizer>,
+    settings: &'a TaskSettings,
+    /// Without quantised weights.
+    f32: Arc<Engine>,
+    /// Of a model with a task, its examples and what they score in f32.
+    scored: Option<(Format, Dataset, Evaluation)>,
+}
+
+impl<'a> Cost<'a> {
+    fn new(
+        args: &'a QuantizeArgs,
+        checkpoint: &Checkpoint,
+        tokenizer: &'a Arc<Tokenizer>,
+        settings: &'a TaskSettings,
+    ) -> Result<Self> {
+        let mut cost = Cost {
+            args,
+            tokenizer,
+            settings,
+            f32: load(checkpoint, args, Precision::F32)?,
+            scored: None,
+        };
+        let config = checkpoint.config();
+        if !matches!(
+            config.architecture,
+            Architecture::Base | Architecture::MaskedLm | Architecture::PreTraining
+        ) {
+            let (format, data) = evaluate::examples(config, &args.calibrate, &args.examples)?;
+            let f32 = cost.score(&cost.f32, &data, format)?;
+            cost.scored = Some((format, data, f32));
+        }
+        Ok(cost)
+    }
+
+    /// Writes what int8 costs into `report`, and says why that is too much, if it is.
+    fn of(&self, checkpoint: &Checkpoint, report: &mut Report) -> Result<Option<String>> {
+        let int8 = load(checkpoint, self.args, Precision::Int8)?;
+        let Some((format, data, f32)) = &self.scored else {
+            let path = &self.args.calibrate;
+            let (rows, cosine) = compare(&self.f32, &int8, self.tokenizer, path)?;
+            report.rows = rows;
+            let refusal = (cosine.mean < self.args.least_cosine).then(|| {
+                let (mean, least) = (cosine.mean, self.args.least_cosine);
+                format!("the hidden states' cosine with f32 is {mean:.5} on average, below {least} (--least-cosine)")
+            });
+            report.cosine = Some(cosine);
+            return Ok(refusal);
+        };
+        let int8 = self.score(&int8, data, *format)?;
+        report.rows = f32.rows;
+        let pairs = f32.metrics.iter().zip(int8.metrics.into_values());
+        report.scores = pairs
+            .map(|((name, f32), int8)| (name.clone(), Scores { f32: *f32, int8 }))
+            // A difference of logits, which is no better for being more or less.
+            .filter(|(name, _)| !name.ends_with("_threshold"))
+            .collect();
+        let lost = report.scores.iter().map(|(name, s)| (name, s.lost(name)));
+        let worst = lost.max_by(|a, b| a.1.total_cmp(&b.1));
+        let most = self.args.most_loss;
+        let over = worst.filter(|(_, lost)| *lost > most);
+        Ok(over.map(|(name, lost)| {
+            format!("int8 loses {lost:.2} points of {name}, more than {most} (--most-loss)")
+        }))
+    }
+
+    fn score(&self, engine: &Arc<Engine>, data: &Dataset, format: Format) -> Result<Evaluation> {
         let model = TaskModel {
             engine: Arc::clone(engine),
-            tokenizer: Arc::clone(tokenizer),
-            settings: settings.clone(),
+            tokenizer: Arc::clone(self.tokenizer),
+            settings: self.settings.clone(),
         };
-        evaluate::score(model, &data, path, format)
-    };
-    let (f32, int8) = (evaluated(&engines[0])?, evaluated(&engines[1])?);
-    let pairs = f32.metrics.into_iter().zip(int8.metrics.into_values());
-    let scores = pairs
-        .map(|((name, f32), int8)| (name, Scores { f32, int8 }))
-        // A difference of logits, which is no better for being more or less.
-        .filter(|(name, _)| !name.ends_with("_threshold"));
-    Ok((f32.rows, scores.collect()))
+        evaluate::score(model, data, &self.args.calibrate, format)
+    }
 }
 
 /// How alike the last hidden states of both engines are over the texts of a file.
@@ -239,6 +300,12 @@ fn show(report: &Report, json: bool) -> Result<()> {
     if let Some(Cosine { mean, least }) = report.cosine {
         output::line(&format!(
             "hidden states' cosine with f32: {mean:.5} on average, {least:.5} at least"
+        ))?;
+    }
+    if !report.skipped.is_empty() {
+        output::line(&format!(
+            "in floating point: {}",
+            report.skipped.join(" and ")
         ))?;
     }
     output::line(&format!(

@@ -215,6 +215,16 @@ fn a_folder_of_quantize_answers_as_int8_does_and_is_refused_where_it_costs_too_m
     ]);
     assert!(!out.status.success());
     let message = String::from_utf8(out.stderr).unwrap();
-    names(&message, &["cosine", "--least-cosine", "--force"]);
+    let tried = "trying with attention and ffn in floating point";
+    names(&message, &["cosine", "--least-cosine", "--force", tried]);
     assert!(!refused.exists());
+
+    let told = home.path().join("told");
+    let skip = ["--skip", "ffn,ffn_output", "--output", text(&told)];
+    let report = json(&[&quantize[..], &calibrate[..2], &skip].concat());
+    assert_eq!(report["skipped"], serde_json::json!(["ffn", "ffn_output"]));
+    let config = std::fs::read_to_string(told.join("config.json")).unwrap();
+    names(&config, &["int8_skip_modules", "ffn", "ffn_output"]);
+    let stored = ["classify", "--model", text(&told), "--json", film];
+    assert_ne!(json(&whole), json(&stored));
 }
