@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use albert_data::{
     AnswerText, Dataset, Format, QuestionExample, ScoreExample, TagExample, TextExample,
 };
-use albert_eval::{Evaluation, Model, Result, evaluate, report};
+use albert_eval::{Evaluation, Model, Prediction, Result, evaluate, report};
 use albert_tasks::{Classifier, TaskSettings, TextInput, open};
 
 fn model(name: &str) -> Model {
@@ -204,12 +204,20 @@ fn vectors_are_scored_by_their_cosines() {
         text_pair: Some(["An airplane takes off.", "A man plays.", "A plane lands."][i].to_owned()),
         score,
     };
-    let scores = [5.0, 0.0, 2.5].into_iter().enumerate();
-    let mut examples: Vec<ScoreExample> = scores.map(example).collect();
+    let mut examples: Vec<ScoreExample> = [0.0; 3].into_iter().enumerate().map(example).collect();
+    // Given its own cosines, the model is right; given their opposites, it could not be more wrong.
     let scored = score("sentences", &Dataset::Scores(examples.clone()), None).unwrap();
-    // One, but for the rounding of the square roots.
-    let spearman = scored.metrics["spearman"];
-    assert!((spearman - 1.0).abs() < 1e-12, "{:?}", scored.predictions);
+    let cosine = |it: &Prediction| it.answer.parse().unwrap();
+    let cosines: Vec<f32> = scored.predictions.iter().map(cosine).collect();
+    assert!(cosines.iter().all(|cosine| (-1.0..1.0).contains(cosine)));
+    for (sign, expected) in [(1.0, 1.0), (-1.0, -1.0)] {
+        for (example, cosine) in examples.iter_mut().zip(&cosines) {
+            example.score = sign * cosine;
+        }
+        let scored = score("sentences", &Dataset::Scores(examples.clone()), None).unwrap();
+        // But for the rounding of the square roots.
+        assert!((scored.metrics["spearman"] - expected).abs() < 1e-12);
+    }
     examples[1].text_pair = None;
     let error = score("sentences", &Dataset::Scores(examples), None).unwrap_err();
     assert!(

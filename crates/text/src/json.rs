@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
+use tokenizers::models::unigram::Unigram;
 use tokenizers::{
-    Encoding as Tokens, Model, NormalizedString, Normalizer, PostProcessorWrapper, Token,
+    DecoderWrapper, Encoding as Tokens, Model, NormalizedString, Normalizer, NormalizerWrapper,
+    PostProcessorWrapper, PreTokenizerWrapper, Token, TokenizerImpl,
 };
 
 use crate::encoding::{AddedPiece, Encoding, Frame, Layout};
@@ -50,7 +52,7 @@ impl JsonTokenizer {
     /// Reads a file's bytes. Its truncation and padding are left aside: `EncodeOptions` rules.
     pub fn new(bytes: Vec<u8>, path: &Path) -> Result<(Self, Vocabulary, Layout)> {
         let refuse = |reason: String| Error::file(path, reason);
-        let mut tokenizer = guarded(|| tokenizers::Tokenizer::from_bytes(&bytes))
+        let mut tokenizer = guarded(|| opened(&bytes))
             .map_err(|error| refuse(format!("not a tokenizer.json: {error}")))?;
         tokenizer
             .with_truncation(None)
@@ -244,6 +246,27 @@ impl JsonTokenizer {
     }
 }
 
+/// A file whose model is Unigram, as every ALBERT's is.
+type UnigramFile = TokenizerImpl<
+    Unigram,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+
+/// The tokenizer of a file's bytes, as the `tokenizers` crate reads it.
+///
+/// To find out which kind of model there is, the crate copies all pieces three times over, which is
+/// most of what a short run takes. Told that it is Unigram, it reads them as they come.
+fn opened(bytes: &[u8]) -> tokenizers::Result<tokenizers::Tokenizer> {
+    match serde_json::from_slice::<UnigramFile>(bytes) {
+        Ok(tokenizer) => Ok(tokenizer.into()),
+        // Another kind, or a file with a fault that the crate's own words name.
+        Err(_) => tokenizers::Tokenizer::from_bytes(bytes),
+    }
+}
+
 /// The `tokenizers` crate panicked.
 #[derive(Debug, thiserror::Error)]
 #[error("the `tokenizers` crate cannot follow this file: {0}")]
@@ -330,7 +353,7 @@ fn without_specials(bytes: &[u8]) -> tokenizers::Result<tokenizers::Tokenizer> {
     file["post_processor"] = Value::Null;
     file["truncation"] = Value::Null;
     file["padding"] = Value::Null;
-    tokenizers::Tokenizer::from_bytes(serde_json::to_vec(&file)?)
+    opened(&serde_json::to_vec(&file)?)
 }
 
 /// Reads off what the file's post-processor puts around texts.
@@ -382,6 +405,24 @@ mod tests {
         let bytes = std::fs::read(&path).unwrap();
         let (tokenizer, vocabulary, _) = JsonTokenizer::new(bytes, &path).unwrap();
         (tokenizer, Arc::new(vocabulary))
+    }
+
+    #[test]
+    fn a_file_is_opened_as_the_crate_opens_it() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let unigram = std::fs::read(root.join("models/mini/tokenizer.json")).unwrap();
+        let wordpiece = crate::wordpiece::as_json(
+            "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nword\n##s\n".as_bytes(),
+            crate::wordpiece::Rules::default(),
+            Path::new("vocab.txt"),
+        );
+        for bytes in [unigram, wordpiece.unwrap()] {
+            let ours = opened(&bytes).unwrap();
+            let theirs = tokenizers::Tokenizer::from_bytes(&bytes).unwrap();
+            let text = |tokenizer: &tokenizers::Tokenizer| tokenizer.to_string(false).unwrap();
+            assert_eq!(text(&ours), text(&theirs));
+            assert_eq!(ours.get_vocab(true), theirs.get_vocab(true));
+        }
     }
 
     #[test]
