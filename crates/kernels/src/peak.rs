@@ -7,7 +7,7 @@ use rten_simd::ops::{BitOps, NumOps};
 use rten_simd::{Isa, SimdOp};
 
 use crate::int8::QuantizedRows;
-use crate::int8::dot::{Dot, PANEL, QUAD, TALLEST};
+use crate::int8::dot::{PANEL, QUAD, TALLEST};
 
 /// Sums that are independent of each other: enough for two units of a latency of four, few enough
 /// for AVX2's 16 registers.
@@ -31,8 +31,8 @@ pub fn f32_peak() -> f64 {
 /// once: the inner loop on rows and a panel in the first cache, the best of twenty measurements.
 pub fn int8_peak() -> f64 {
     const QUADS: usize = 64;
-    let dot = Dot::used();
-    let mut rows = QuantizedRows::for_dot(dot);
+    let mut rows = QuantizedRows::default();
+    let dot = rows.dot();
     // Numbers on both sides of zero, of which no row is taken apart.
     let numbers: Vec<f32> = (0..TALLEST * QUADS * QUAD)
         .map(|i| if i % 2 == 0 { 1.0 } else { -1.0 })

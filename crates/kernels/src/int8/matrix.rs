@@ -118,8 +118,7 @@ impl QuantizedMatrix {
     /// `out = activation(x weightᵀ + bias)`: `bias` `[outputs]`, `out` `[rows, outputs]`.
     ///
     /// # Panics
-    /// If the slices and the rows do not have these shapes, or this processor lacks what the rows are
-    /// made for.
+    /// If the slices and the rows do not have these shapes.
     pub fn multiply(
         &self,
         x: &QuantizedRows,

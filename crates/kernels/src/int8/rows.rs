@@ -5,7 +5,7 @@ use rten_simd::ops::{BitOps, FloatOps, NarrowSaturate, NumOps};
 use rten_simd::{Isa, SimdOp};
 
 use super::centred::Centred;
-use super::dot::{Dot, Rows};
+use super::dot::{Dot, Present, Rows};
 use crate::tile::MAX_LANES;
 
 /// Elements that one thread quantises faster than several start to.
@@ -21,7 +21,7 @@ const LINE: usize = 64;
 /// is kept for later rows. Values must be finite.
 #[derive(Clone, Debug)]
 pub struct QuantizedRows {
-    dot: Dot,
+    dot: Present,
     width: usize,
     stride: usize,
     count: usize,
@@ -42,9 +42,12 @@ impl Default for QuantizedRows {
 impl QuantizedRows {
     /// No rows yet; they will be multiplied with another inner loop than the best, one of
     /// [`Dot::every`]'s.
+    ///
+    /// # Panics
+    /// If this processor lacks it.
     pub fn for_dot(dot: Dot) -> Self {
         QuantizedRows {
-            dot,
+            dot: dot.present(),
             width: 0,
             stride: 0,
             count: 0,
@@ -87,7 +90,7 @@ impl QuantizedRows {
     }
 
     /// What they are multiplied with.
-    pub fn dot(&self) -> Dot {
+    pub(crate) fn dot(&self) -> Present {
         self.dot
     }
 
