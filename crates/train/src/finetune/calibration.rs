@@ -9,7 +9,7 @@ const BINS: usize = 15;
 /// How well confidence foretells accuracy on the dev set (Guo et al. 2017).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Calibration {
-    /// Logits are divided by this; fitted on the dev set.
+    /// Logits are divided by this; fitted on the dev set, and at least 1 where nothing in it is wrong.
     pub temperature: f64,
     /// Expected calibration error with the logits as they are.
     pub error_before: f64,
@@ -80,7 +80,12 @@ pub(crate) fn calibrate(judged: &[Judged]) -> Option<Calibration> {
             .map(|i| &judged[i])
             .collect();
         let loss = |temperature| chosen.iter().map(|judged| judged.loss(temperature)).sum();
-        f64::from(metrics::fit_temperature(loss))
+        let fitted = f64::from(metrics::fit_temperature(loss));
+        // Where nothing is wrong, the surer the better: that tells nothing of other texts.
+        match chosen.iter().all(|judged| judged.said(1.0).1) {
+            true => fitted.max(1.0),
+            false => fitted,
+        }
     };
     let error = |temperature: &dyn Fn(usize) -> f64| {
         let said = judged.iter().enumerate();
@@ -125,6 +130,16 @@ mod tests {
         let mut sorted = rows.clone();
         sorted.sort_by_key(Judged::kind);
         assert!((calibrated(&sorted) - alternating).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_dev_set_without_mistakes_makes_nobody_surer() {
+        let rows = |wrong: usize| -> Vec<Judged> {
+            let row = |i| Judged::Class(vec![1.0, 0.0], usize::from(i < wrong));
+            (0..40).map(row).collect()
+        };
+        assert!((calibrate(&rows(0)).unwrap().temperature - 1.0).abs() < 1e-6);
+        assert!(calibrate(&rows(1)).unwrap().temperature < 0.5);
     }
 
     #[test]
