@@ -167,6 +167,8 @@ pub fn build(
     }
     let shards_before = began.as_ref().map_or(0, |began| began.shards.len());
     if let Some(manifest) = began.clone().filter(|began| began.next.is_none()) {
+        // Of a program that was killed after its last step but one.
+        let _ = std::fs::remove_file(folder.join(PROGRESS));
         return Ok(Built {
             manifest,
             was_finished: true,

@@ -264,8 +264,10 @@ fn a_build_that_was_stopped_goes_on_to_the_same_bytes() {
     assert!(last.shards_before > 0 && last.text_bytes < whole.text_bytes);
     assert_eq!(files(&home.path("parts")), expected);
 
+    home.write("parts/progress.json", "left behind");
     let again = silent(&home.options(&paths, "parts")).expect("the same corpus");
     assert!(again.was_finished && again.manifest == last.manifest);
+    assert_eq!(files(&home.path("parts")), expected);
 }
 
 #[test]
