@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde_json::{Map, Value, json};
 
-use crate::config::{Activation, AlbertConfig, Architecture};
+use crate::config::{Activation, AlbertConfig, Architecture, LayerModule};
 use crate::error::{Error, Result};
 
 /// Fields of transformers and of Google's code that do not change what the
@@ -262,7 +262,7 @@ pub(crate) fn parse(path: &Path, text: &str) -> Result<Parsed> {
                 return Err(fields.error("early_exits", problem));
             }
         },
-        int8_skip_modules: fields.names("int8_skip_modules")?,
+        int8_skip_modules: fields.skipped()?,
     };
     let notes = fields.finish();
     Ok(Parsed {
@@ -358,48 +358,40 @@ impl Fields<'_> {
         }
     }
 
-    /// A list of such names; null and absent are empty.
-    fn names<T: FromStr<Err = String>>(&mut self, field: &str) -> Result<Vec<T>> {
-        let list = match self.take(field) {
-            None | Some(Value::Null) => return Ok(Vec::new()),
-            Some(Value::Array(list)) => list,
+    /// A field that holds a list of such names; null and absent are empty.
+    fn list(&mut self, field: &str) -> Result<Vec<Value>> {
+        match self.take(field) {
+            None | Some(Value::Null) => Ok(Vec::new()),
+            Some(Value::Array(list)) => Ok(list),
             Some(value) => {
                 let problem = format!("must be a list of names, not {}", shown(&value));
-                return Err(self.error(field, problem));
+                Err(self.error(field, problem))
             }
-        };
-        let name = |value: &Value| match value {
+        }
+    }
+
+    /// One of such a list.
+    fn listed<T: FromStr<Err = String>>(&self, field: &str, value: &Value) -> Result<T> {
+        match value {
             Value::String(name) => name.parse().map_err(|problem| self.error(field, problem)),
             _ => {
                 let problem = format!("must be a list of names, not of {}", kind(value));
                 Err(self.error(field, problem))
             }
-        };
-        list.iter().map(name).collect()
+        }
+    }
+
+    fn skipped(&mut self) -> Result<Vec<LayerModule>> {
+        let field = "int8_skip_modules";
+        let names = self.list(field)?;
+        names.iter().map(|name| self.listed(field, name)).collect()
     }
 
     fn architecture(&mut self) -> Result<Option<Architecture>> {
         let field = "architectures";
-        let names = match self.take(field) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(Value::Array(names)) => names,
-            Some(value) => {
-                return Err(self.error(
-                    field,
-                    format!("must be a list of names, not {}", shown(&value)),
-                ));
-            }
-        };
-        match names.as_slice() {
+        match self.list(field)?.as_slice() {
             [] => Ok(None),
-            [Value::String(name)] => name
-                .parse()
-                .map(Some)
-                .map_err(|problem: String| self.error(field, problem)),
-            [value] => Err(self.error(
-                field,
-                format!("must be a list of names, not of {}", kind(value)),
-            )),
+            [name] => self.listed(field, name).map(Some),
             several => Err(self.error(
                 field,
                 format!(

@@ -66,7 +66,8 @@ pub fn save(
 
 /// As [`save`], but with the layers' matrices as 8-bit integers, each output with a scale of its
 /// own, in `model.int8.safetensors`: a matrix `X` beside its scales `X_scale`, all other tensors,
-/// those of [`int8_skip_modules`](AlbertConfig::int8_skip_modules) among them, in `dtype`. `quantize` makes the integers and scales of a matrix of so many outputs. An engine that
+/// those of [`int8_skip_modules`](AlbertConfig::int8_skip_modules) among them, in `dtype`.
+/// `quantize` makes the integers and scales of a matrix of so many outputs. An engine that
 /// runs the folder in int8 multiplies by these very integers; only this program reads it.
 ///
 /// # Errors
