@@ -189,5 +189,4 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
 }
 
 #[cfg(test)]
-#[path = "queue_tests.rs"]
 mod tests;
