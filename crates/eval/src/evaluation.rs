@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use albert_data::metrics::{interval, resamples};
 use serde::Serialize;
 
 /// What a model scored on a data set. Scores are fractions of one, or correlations.
@@ -13,6 +14,9 @@ pub struct Evaluation {
     pub metrics: BTreeMap<String, f64>,
     /// The 95% interval of each score, by a thousand resamples.
     pub intervals: BTreeMap<String, [f64; 2]>,
+    /// Each score over each resample.
+    #[serde(skip)]
+    pub(crate) resamples: BTreeMap<String, Vec<f64>>,
     /// Seconds that the answers took.
     pub seconds: f64,
     /// What one should know, a sentence each.
@@ -27,6 +31,15 @@ pub struct Evaluation {
     /// What was said to each example, in their order.
     #[serde(skip)]
     pub predictions: Vec<Prediction>,
+}
+
+/// The difference of two models' scores on the same examples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Lead {
+    /// This model's score less the other's.
+    pub value: f64,
+    /// Its 95% interval, by a thousand resamples.
+    pub interval: [f64; 2],
 }
 
 /// How often each class was guessed for each.
@@ -70,9 +83,34 @@ impl Evaluation {
     pub(crate) fn score(&mut self, name: &str, score: impl Fn(&[usize]) -> f64) {
         let all: Vec<usize> = (0..self.rows).collect();
         self.metrics.insert(name.to_owned(), score(&all));
-        if let Some(interval) = albert_data::metrics::interval(self.rows, score) {
+        let resamples = resamples(self.rows, score);
+        if let Some(interval) = interval(resamples.clone()) {
             self.intervals.insert(name.to_owned(), interval);
+            self.resamples.insert(name.to_owned(), resamples);
         }
+    }
+
+    /// How far each score that both have is above another model's on the same examples. The
+    /// examples are resampled for both at once: what is hard for either is hard for both, so that
+    /// the interval of the difference is narrower than the scores' own tell.
+    ///
+    /// Empty where the two were not scored on as many examples.
+    pub fn lead_over(&self, other: &Evaluation) -> BTreeMap<String, Lead> {
+        let mut leads = BTreeMap::new();
+        if self.rows != other.rows {
+            return leads;
+        }
+        for (name, mine) in &self.resamples {
+            let Some(theirs) = other.resamples.get(name) else {
+                continue;
+            };
+            let differences = mine.iter().zip(theirs).map(|(a, b)| a - b).collect();
+            if let Some(interval) = interval(differences) {
+                let value = self.metrics[name] - other.metrics[name];
+                leads.insert(name.clone(), Lead { value, interval });
+            }
+        }
+        leads
     }
 
     /// Puts the surest mistakes first.

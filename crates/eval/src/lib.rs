@@ -12,5 +12,5 @@ mod report;
 
 pub use ask::{Model, Progress, evaluate};
 pub use error::{Error, Result};
-pub use evaluation::{Confusion, Evaluation, Mistake, Prediction};
+pub use evaluation::{Confusion, Evaluation, Lead, Mistake, Prediction};
 pub use report::report;

@@ -43,6 +43,35 @@ fn classes(rows: &[(&str, Option<&str>, &str)]) -> Dataset {
     }
 }
 
+/// The one label that differs makes the difference, resample by resample.
+#[test]
+fn two_models_are_compared_on_the_same_resamples() {
+    let rows = [
+        ("A wonderful film.", None, "positive"),
+        ("A terrible mess.", None, "negative"),
+        ("Dull, dull, dull.", None, "negative"),
+    ];
+    let sentiment = score("sentiment", &classes(&rows), None).unwrap();
+    let with_itself = sentiment.lead_over(&sentiment);
+    let accuracy = with_itself["accuracy"];
+    assert_eq!((accuracy.value, accuracy.interval), (0.0, [0.0, 0.0]));
+
+    let mut wrong = rows;
+    wrong[0].2 = "negative";
+    let other = score("sentiment", &classes(&wrong), None).unwrap();
+    let lead = sentiment.lead_over(&other)["accuracy"];
+    let difference = sentiment.metrics["accuracy"] - other.metrics["accuracy"];
+    assert_eq!(lead.value, difference);
+    assert!(lead.value.abs() > 0.3, "{lead:?}");
+    // Of three draws, none to three are of that one; the sign never changes.
+    assert_eq!(lead.interval, [0.0, 1.0].map(|x| x * lead.value.signum()));
+    assert!(
+        sentiment
+            .lead_over(&score("sentiment", &classes(&rows[1..]), None).unwrap())
+            .is_empty()
+    );
+}
+
 #[test]
 fn scores_are_counted_from_what_the_task_says() {
     let rows = [

@@ -4,13 +4,15 @@ use std::path::PathBuf;
 
 use albert_data::{Columns, Dataset, Format};
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 
 use super::{ExitArgs, ModelArgs};
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     albert evaluate --model sentiment --data dev.tsv --format sst2\n  \
-    albert evaluate --model qa --data dev-v1.1.json --predictions answers.json --json\n\n\
+    albert evaluate --model qa --data dev-v1.1.json --predictions answers.json --json\n  \
+    albert evaluate --model mine --against sentiment --data dev.tsv\n\n\
     Formats: sst2 cola mrpc stsb qqp mnli qnli rte wnli squad race clinc150 banking77 seq jsonl\n\
     csv tsv. Scores are fractions of one; intervals hold 95% of a thousand resamples.")]
 pub struct EvaluateArgs {
@@ -23,6 +25,9 @@ pub struct EvaluateArgs {
     pub examples: ExampleArgs,
     #[command(flatten)]
     pub exit: ExitArgs,
+    /// Also score this model, and tell by how much the first is better, with the interval of the difference
+    #[arg(long, value_name = "DIR|NAME", value_parser = NonEmptyStringValueParser::new())]
+    pub against: Option<String>,
     /// Also write what was said to each example: SQuAD's {id: answer}, else JSONL
     #[arg(long, value_name = "FILE")]
     pub predictions: Option<PathBuf>,

@@ -1,16 +1,18 @@
 //! `albert evaluate`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use albert_checkpoint::{AlbertConfig, Architecture, ProblemType, write_atomic};
 use albert_data::{Dataset, Format, ReadOptions, detect, read};
-use albert_eval::{Evaluation, Model, evaluate, report};
+use albert_eval::{Evaluation, Lead, Model, evaluate, report};
 use anyhow::{Result, bail};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{TaskModel, note_untaught, open_task, with_exit};
-use crate::args::{EvaluateArgs, ExampleArgs};
+use crate::args::{EvaluateArgs, ExampleArgs, ModelArgs};
 use crate::output;
 use crate::progress::{Steps, duration};
 
@@ -28,8 +30,16 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     for note in &evaluation.notes {
         output::note(&format!("note: {note}"));
     }
-    // The scores are shown whatever becomes of the files.
-    show(&evaluation, args.json)?;
+    let against = args.against.as_ref();
+    let against = against.map(|other| against_model(&args, other, &evaluation));
+    let against = against.transpose();
+    // The scores are shown whatever becomes of the other model and of the files.
+    show(
+        &evaluation,
+        against.as_ref().ok().and_then(Option::as_ref),
+        args.json,
+    )?;
+    against?;
     if let Some(path) = &args.report {
         let model = args.model.model.as_deref().unwrap_or("sentiment");
         let title = format!("{model} on {}", args.data.display());
@@ -41,9 +51,53 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     Ok(())
 }
 
-fn show(evaluation: &Evaluation, json: bool) -> Result<()> {
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    evaluation: &'a Evaluation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    against: Option<&'a Against<'a>>,
+}
+
+/// Another model on the same examples.
+#[derive(Serialize)]
+struct Against<'a> {
+    model: &'a str,
+    metrics: BTreeMap<String, f64>,
+    /// How far the first model's scores are above these.
+    leads: BTreeMap<String, Lead>,
+}
+
+fn against_model<'a>(
+    args: &EvaluateArgs,
+    model: &'a str,
+    evaluation: &Evaluation,
+) -> Result<Against<'a>> {
+    let named = ModelArgs {
+        model: Some(model.to_owned()),
+        ..args.model.clone()
+    };
+    let task = open_task(&named, model)?;
+    let (format, data) = examples(task.engine.config(), &args.data, &args.examples)?;
+    let other = score(task, &data, &args.data, format)?;
+    let leads = evaluation.lead_over(&other);
+    if leads.is_empty() {
+        bail!("--against {model}: it is scored in another way, or on other examples");
+    }
+    Ok(Against {
+        model,
+        metrics: other.metrics,
+        leads,
+    })
+}
+
+fn show(evaluation: &Evaluation, against: Option<&Against>, json: bool) -> Result<()> {
     if json {
-        return output::json(evaluation);
+        return output::json(&Shown {
+            evaluation,
+            against,
+        });
     }
     let rows: Vec<Vec<String>> = evaluation
         .metrics
@@ -56,6 +110,18 @@ fn show(evaluation: &Evaluation, json: bool) -> Result<()> {
         })
         .collect();
     output::table(&["score", "value", "95% interval"], &rows)?;
+    if let Some(Against { model, leads, .. }) = against {
+        let rows: Vec<Vec<String>> = leads
+            .iter()
+            .map(|(name, lead)| {
+                let [low, high] = lead.interval;
+                let interval = format!("{low:+.4} to {high:+.4}");
+                vec![name.clone(), format!("{:+.4}", lead.value), interval]
+            })
+            .collect();
+        output::line("")?;
+        output::table(&[&format!("above {model}"), "by", "95% interval"], &rows)?;
+    }
     output::line(&format!(
         "{} examples in {}",
         output::thousands(evaluation.rows as u64),

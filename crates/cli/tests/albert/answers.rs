@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use crate::common::{golden, root, stdout, text};
-use serde_json::Value;
+use crate::common::{albert, golden, root, stdout, text};
+use serde_json::{Value, json};
 
 fn parse(line: &str) -> Value {
     serde_json::from_str(line).unwrap()
@@ -324,5 +324,31 @@ fn labels_are_scored_by_other_names() {
         "yes=positive",
         "no=negative",
     ]);
+    assert_eq!(parse(&said)["metrics"]["accuracy"], 1.0);
+}
+
+#[test]
+fn a_model_is_scored_beside_another() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data.csv");
+    fs::write(
+        &data,
+        "text,label\nA lovely film.,positive\nAn awful film.,negative\n",
+    )
+    .unwrap();
+    let evaluate = ["evaluate", "--data", text(&data), "--against"];
+    let said = stdout(&[&evaluate[..], &["sentiment", "--json"]].concat());
+    let against = &parse(&said)["against"];
+    assert_eq!(against["model"], "sentiment");
+    assert_eq!(against["metrics"], parse(&said)["metrics"]);
+    assert_eq!(against["leads"]["accuracy"]["value"], 0.0);
+    assert_eq!(against["leads"]["accuracy"]["interval"], json!([0.0, 0.0]));
+    let said = stdout(&[&evaluate[..], &["sentiment"]].concat());
+    assert!(said.contains("above sentiment"), "{said}");
+
+    // What the first model scored is not lost when the other cannot be asked.
+    let output = albert(&[&evaluate[..], &["slots", "--json"]].concat());
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(parse(&said)["metrics"]["accuracy"], 1.0);
 }

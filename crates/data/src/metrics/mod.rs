@@ -10,7 +10,7 @@ mod correlation;
 mod spans;
 mod squad;
 
-pub use bootstrap::interval;
+pub use bootstrap::{interval, resamples};
 pub use calibration::{calibration_error, fit_temperature, negative_log_likelihood};
 pub use classification::{
     accuracy, confusion, f1_of_class, macro_f1, matthews, micro_f1, subset_accuracy,
