@@ -7,9 +7,7 @@
 use std::ops::Range;
 
 use albert_checkpoint::{Checkpoint, LayerModule};
-use albert_kernels::{
-    Activation, AttentionWorkspace, QuantizedRows, Spare, attention, in_row_blocks,
-};
+use albert_kernels::{Activation, QuantizedRows, Spare, attention, in_row_blocks};
 
 use crate::dense::{LayerNorm, kernel};
 use crate::engine::Precision;
@@ -38,7 +36,6 @@ pub(crate) struct LayerWorkspace {
     context: Vec<f32>,
     kept_context: Vec<f32>,
     kept: Vec<f32>,
-    attention: AttentionWorkspace,
     blocks: Spare<BlockWorkspace>,
 }
 
@@ -122,8 +119,7 @@ impl Layer {
             self.qkv.forward(x, None, &mut block.rows, qkv); // [tokens, 3 * hidden]
         });
         let context = take(&mut work.context, tokens * hidden);
-        let packed = &mut work.attention;
-        attention(qkv, rows, self.heads, self.head_dim, packed, context); // [tokens, hidden]
+        attention(qkv, rows, self.heads, self.head_dim, context); // [tokens, hidden]
     }
 
     /// The other half, in place, after [`attend`](Self::attend) on the same `x`.

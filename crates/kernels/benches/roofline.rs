@@ -5,8 +5,8 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use albert_kernels::{
-    Activation, AttentionWorkspace, PackedMatrix, QuantizedMatrix, QuantizedRows, ThreadPool,
-    attention, f32_peak, gelu_tanh, int8_peak, layer_norm,
+    Activation, PackedMatrix, QuantizedMatrix, QuantizedRows, ThreadPool, attention, f32_peak,
+    gelu_tanh, int8_peak, layer_norm,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -142,8 +142,7 @@ fn of_attention(rows: usize, length: usize) {
     let ranges: Vec<_> = (0..rows)
         .map(|row| row * length..(row + 1) * length)
         .collect();
-    let mut work = AttentionWorkspace::default();
-    let took = seconds(|| attention(&qkv, &ranges, HEADS, HIDDEN / HEADS, &mut work, &mut out));
+    let took = seconds(|| attention(&qkv, &ranges, HEADS, HIDDEN / HEADS, &mut out));
     let operations = 4.0 * (tokens * length * HIDDEN) as f64;
     let bytes = F32 * (qkv.len() + out.len());
     let name = format!("attention, rows of {length}");

@@ -4,7 +4,7 @@ use rayon::prelude::*;
 use rten_simd::ops::{BitOps, FloatOps, NumOps};
 use rten_simd::{Isa, SimdUnaryOp};
 
-use crate::math::exp;
+use crate::math::{EXP2_BOUND, exp, exp2};
 
 /// Elements that one thread takes at a time: small enough to stay in its first cache.
 const CHUNK: usize = 4096;
@@ -87,11 +87,13 @@ pub fn silu(x: &mut [f32]) {
 #[inline(always)]
 fn eval_gelu_tanh<I: Isa>(isa: I, x: I::F32) -> I::F32 {
     // 0.5 (1 + tanh(u)) = 1 / (1 + exp(-2u)): one exponential, and nothing cancels.
-    const SCALE: f32 = -2.0 * 0.797_884_6;
+    const SCALE: f32 = -2.0 * 0.797_884_6 * std::f32::consts::LOG2_E;
     let ops = isa.f32();
     let square = ops.mul(x, x);
     let u = ops.mul_add(square, ops.splat(SCALE * 0.044_715), ops.splat(SCALE));
-    let e = exp(isa, ops.mul(u, x));
+    // What the bounds make of NaN does not matter: x is NaN then.
+    let power = ops.max(ops.mul(u, x), ops.splat(-EXP2_BOUND));
+    let e = exp2(isa, ops.min(power, ops.splat(EXP2_BOUND)));
     ops.div(x, ops.add(e, ops.one()))
 }
 

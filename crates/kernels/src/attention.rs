@@ -1,30 +1,24 @@
 //! Softmax attention over ragged batches.
+#![allow(unsafe_code)]
 
 use std::cell::RefCell;
 use std::ops::Range;
 
-use rayon::prelude::*;
 use rten_simd::ops::{BitOps, FloatOps, NumOps};
 use rten_simd::{Isa, Simd, SimdOp};
 
-use crate::math::exp;
+use crate::math::{EXP2_BOUND, exp2};
+use crate::split::OutPointer;
 use crate::tile::{self, Rows, multiply_panel};
-
-/// Queries that one task takes through all heads: enough to use the keys and values in the second
-/// cache many times, few enough to give every thread work on one short row.
-const QUERIES: usize = 36;
 
 /// Queries whose scores are held at once: three or six tiles.
 const SCORES: usize = 36;
 
+/// Keys and values are fetched so many tokens before they are packed.
+const AHEAD: usize = 8;
+
 /// Elements of pairs of a query and a key that one thread goes through faster than several start to.
 const ONE_THREAD: usize = 1 << 17;
-
-/// Memory for keys and values in the order of the products, kept from call to call.
-#[derive(Default)]
-pub struct AttentionWorkspace {
-    packed: Vec<f32>,
-}
 
 /// Scaled dot-product attention, `softmax(q kᵀ / sqrt(head_dim)) v` (Vaswani et al. 2017), of every
 /// row of a ragged batch over itself.
@@ -33,8 +27,8 @@ pub struct AttentionWorkspace {
 /// side by side. `rows` are the rows' token ranges; they follow each other from 0 to `tokens`. `out`
 /// is `[tokens, heads * head_dim]`.
 ///
-/// A query's scores over its row are held at once, never those of all queries: memory beyond the
-/// workspace (the keys and values once more) is 36 scores a key and thread.
+/// A thread takes one head of one row at a time, and keeps memory for the keys and values of the
+/// longest that it had, and for 36 scores a key.
 ///
 /// # Panics
 /// If the slices do not have these shapes or the rows do not tile the tokens.
@@ -43,7 +37,6 @@ pub fn attention(
     rows: &[Range<usize>],
     heads: usize,
     head_dim: usize,
-    workspace: &mut AttentionWorkspace,
     out: &mut [f32],
 ) {
     let width = heads * head_dim;
@@ -59,85 +52,85 @@ pub fn attention(
     }
     assert_eq!(out.len(), tokens * width, "elements of out");
 
-    let shape = Shape { heads, head_dim };
-    let total: usize = rows.iter().map(|row| shape.packed_len(row)).sum();
-    if workspace.packed.len() < total {
-        workspace.packed.resize(total, 0.0);
-    }
-    let packed = &mut workspace.packed[..total];
-    shape.attend_rows(rows, qkv, packed, out);
+    let task = Task {
+        qkv,
+        heads,
+        head_dim,
+        out: OutPointer(out.as_mut_ptr()),
+    };
+    task.attend(rows, 0..heads);
 }
 
-/// The heads of a token.
+/// Attention over a batch, of which threads take rows and heads.
 #[derive(Clone, Copy)]
-struct Shape {
+struct Task<'a> {
+    /// `[tokens, 3 * heads * head_dim]`
+    qkv: &'a [f32],
     heads: usize,
     head_dim: usize,
+    /// `[tokens, heads * head_dim]`
+    out: OutPointer,
 }
 
-impl Shape {
-    fn width(self) -> usize {
-        self.heads * self.head_dim
-    }
+thread_local! {
+    /// Keys, values and scores of a thread.
+    static MEMORY: RefCell<Memory> = const {
+        RefCell::new(Memory {
+            packed: Vec::new(),
+            scores: Vec::new(),
+        })
+    };
+}
 
-    /// Elements of a row's keys and values when packed.
-    fn packed_len(self, row: &Range<usize>) -> usize {
-        self.heads * Packed::of(row.len(), self.head_dim).len()
-    }
+struct Memory {
+    /// A head's keys and values, see [`Packed`].
+    packed: Vec<f32>,
+    /// `[36, keys rounded up to panels]`
+    scores: Vec<f32>,
+}
 
-    /// Attention of rows, `qkv`, `packed` and `out` being their parts.
+impl Task<'_> {
+    /// Attention of some heads of some rows.
     ///
-    /// The rows are halved by cost, again and again, and whoever has nothing to do takes a half:
-    /// nothing is written down for it, and a long row weighs more than a short one.
-    fn attend_rows(self, rows: &[Range<usize>], qkv: &[f32], packed: &mut [f32], out: &mut [f32]) {
+    /// They are halved by cost, again and again, and whoever has nothing to do takes a half: nothing
+    /// is written down for it, and a long row weighs more than a short one.
+    fn attend(self, rows: &[Range<usize>], heads: Range<usize>) {
         let pairs: usize = rows.iter().map(pairs).sum();
-        let small = pairs * self.width() <= ONE_THREAD;
-        if small || rows.len() == 1 {
-            let (mut qkv, mut packed, mut out) = (qkv, packed, out);
+        if pairs * heads.len() * self.head_dim <= ONE_THREAD || rows.len() * heads.len() == 1 {
             for row in rows.iter().filter(|row| !row.is_empty()) {
-                let (tokens, rest) = qkv.split_at(row.len() * 3 * self.width());
-                let (of_row, behind) = packed.split_at_mut(self.packed_len(row));
-                let (result, tail) = out.split_at_mut(row.len() * self.width());
-                (qkv, packed, out) = (rest, behind, tail);
-                self.attend_row(tokens, of_row, result, small);
+                for head in heads.clone() {
+                    self.attend_head(row, head);
+                }
             }
-            return;
+        } else if rows.len() > 1 {
+            let (first, second) = rows.split_at(half(rows, pairs));
+            rayon::join(
+                || self.attend(first, heads.clone()),
+                || self.attend(second, heads.clone()),
+            );
+        } else {
+            let middle = heads.start + heads.len().div_ceil(2);
+            rayon::join(
+                || self.attend(rows, heads.start..middle),
+                || self.attend(rows, middle..heads.end),
+            );
         }
-        let (first, second) = rows.split_at(half(rows, pairs));
-        let tokens = second[0].start - first[0].start;
-        let (qkv, behind) = qkv.split_at(tokens * 3 * self.width());
-        let elements = first.iter().map(|row| self.packed_len(row)).sum();
-        let (packed, others) = packed.split_at_mut(elements);
-        let (out, tail) = out.split_at_mut(tokens * self.width());
-        rayon::join(
-            || self.attend_rows(first, qkv, packed, out),
-            || self.attend_rows(second, behind, others, tail),
-        );
     }
 
-    /// Attention of one row, on this thread alone or over the current pool.
-    fn attend_row(self, tokens: &[f32], packed: &mut [f32], out: &mut [f32], alone: bool) {
-        let pack = |(head, packed): (usize, &mut [f32])| {
-            pack(tokens, head, self.heads, self.head_dim, packed);
-        };
-        let of_head = packed.len() / self.heads;
-        if alone {
-            packed.chunks_exact_mut(of_head).enumerate().for_each(pack);
-        } else {
-            let heads = packed.par_chunks_exact_mut(of_head).enumerate();
-            heads.for_each(pack);
-        }
-        let attend = Attend {
-            queries: tokens,
-            packed,
-            keys: out.len() / self.width(),
-            shape: self,
-            out,
-        };
-        match alone {
-            true => attend.run(),
-            false => attend.run_shared(),
-        }
+    fn attend_head(self, row: &Range<usize>, head: usize) {
+        // The memory is fetched out here: within `eval` the closure would not be compiled for the
+        // instruction set that runs it.
+        MEMORY.with_borrow_mut(|memory| {
+            let task = self;
+            let row = row.clone();
+            Head {
+                task,
+                row,
+                head,
+                memory,
+            }
+            .dispatch();
+        });
     }
 }
 
@@ -157,7 +150,7 @@ fn half(rows: &[Range<usize>], whole: usize) -> usize {
     count
 }
 
-/// How one head's keys and values of one row are packed, in panels of two vectors' width.
+/// How a head's keys and values are packed, in panels of two vectors' width.
 ///
 /// Keys: for every `panel` keys, `[head_dim, panel]`. Values: for every `panel` dimensions,
 /// `[keys, panel]`. What lies beyond the last key or dimension is zero.
@@ -169,15 +162,6 @@ struct Packed {
 }
 
 impl Packed {
-    fn of(keys: usize, head_dim: usize) -> Self {
-        let panel = 2 * crate::Isa::used().lanes();
-        Packed {
-            keys,
-            head_dim,
-            panel,
-        }
-    }
-
     fn keys_len(self) -> usize {
         self.keys.next_multiple_of(self.panel) * self.head_dim
     }
@@ -185,139 +169,91 @@ impl Packed {
     fn len(self) -> usize {
         self.keys_len() + self.head_dim.next_multiple_of(self.panel) * self.keys
     }
-}
 
-/// Packs one head of one row; `tokens` is the row's part of `qkv`.
-fn pack(tokens: &[f32], head: usize, heads: usize, head_dim: usize, packed: &mut [f32]) {
-    let width = heads * head_dim;
-    let layout = Packed::of(tokens.len() / (3 * width), head_dim);
-    let Packed {
-        keys,
-        panel: columns,
-        ..
-    } = layout;
-    let (key_panels, value_panels) = packed.split_at_mut(layout.keys_len());
-
-    for (p, panel) in key_panels.chunks_exact_mut(head_dim * columns).enumerate() {
-        let here = columns.min(keys - p * columns);
-        if here < columns {
-            panel.fill(0.0);
+    /// Packs the keys and values of one head: `keys` and `values` begin at the first token's, and the
+    /// next token's lie `stride` behind.
+    #[inline(always)]
+    fn pack<I: Isa>(self, isa: I, keys: &[f32], values: &[f32], stride: usize, packed: &mut [f32]) {
+        let ops = isa.f32();
+        let columns = self.panel;
+        let (key_panels, value_panels) = packed.split_at_mut(self.keys_len());
+        let panels = key_panels.chunks_exact_mut(self.head_dim * columns);
+        for (first, panel) in (0..).step_by(columns).zip(panels) {
+            let here = columns.min(self.keys - first);
+            if here < columns {
+                panel.fill(0.0);
+            }
+            for c in 0..here {
+                let key = &keys[(first + c) * stride..][..self.head_dim];
+                let ahead = key.as_ptr().wrapping_add(AHEAD * stride);
+                for line in (0..self.head_dim).step_by(tile::LINE) {
+                    tile::prefetch(ahead.wrapping_add(line));
+                    tile::prefetch(ahead.wrapping_add(line + stride / 3));
+                }
+                for (value, row) in key.iter().zip(panel.chunks_exact_mut(columns)) {
+                    // SAFETY: it is an element of the row. Volatile, or the compiler scatters
+                    // vectors of AVX-512, which takes several times as long.
+                    unsafe { std::ptr::from_mut(&mut row[c]).write_volatile(*value) };
+                }
+            }
         }
-        for c in 0..here {
-            let token = &tokens[(p * columns + c) * 3 * width..][..3 * width];
-            let key = &token[width + head * head_dim..][..head_dim];
-            for (value, row) in key.iter().zip(panel.chunks_exact_mut(columns)) {
-                row[c] = *value;
+        let panels = value_panels.chunks_exact_mut(self.keys * columns);
+        for (first, panel) in (0..).step_by(columns).zip(panels) {
+            let here = columns.min(self.head_dim - first);
+            for (token, row) in panel.chunks_exact_mut(columns).enumerate() {
+                let value = &values[token * stride + first..][..here];
+                let vectors = value.chunks_exact(ops.len());
+                let rest = vectors.remainder();
+                for (value, row) in vectors.zip(row.chunks_exact_mut(ops.len())) {
+                    ops.store(ops.load(value), row);
+                }
+                row[here - rest.len()..here].copy_from_slice(rest);
+                row[here..].fill(0.0);
             }
         }
     }
-    for (p, panel) in value_panels.chunks_exact_mut(keys * columns).enumerate() {
-        let first = p * columns;
-        let here = columns.min(head_dim - first);
-        for (token, row) in tokens
-            .chunks_exact(3 * width)
-            .zip(panel.chunks_exact_mut(columns))
-        {
-            let value = &token[2 * width + head * head_dim + first..][..here];
-            row[..here].copy_from_slice(value);
-            row[here..].fill(0.0);
-        }
-    }
 }
 
-/// Queries of one row through all heads.
-struct Attend<'a> {
-    /// `[queries, 3 * heads * head_dim]`
-    queries: &'a [f32],
-    /// The row's heads, packed.
-    packed: &'a [f32],
-    keys: usize,
-    shape: Shape,
-    /// `[queries, heads * head_dim]`
-    out: &'a mut [f32],
+/// One head of one row.
+struct Head<'a, 'm> {
+    task: Task<'a>,
+    row: Range<usize>,
+    head: usize,
+    memory: &'m mut Memory,
 }
 
-thread_local! {
-    /// Scores of a thread, `[36, keys rounded up to panels]`.
-    static SCORE_BUFFER: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-}
-
-impl Attend<'_> {
-    /// Halves the queries again and again, over the current pool.
-    fn run_shared(self) {
-        let width = self.shape.width();
-        let count = self.out.len() / width;
-        if count <= QUERIES {
-            return self.run();
-        }
-        let first = (count / 2).next_multiple_of(QUERIES);
-        let (queries, others) = self.queries.split_at(first * 3 * width);
-        let (out, tail) = self.out.split_at_mut(first * width);
-        let [first, second] = [(queries, out), (others, tail)].map(|(queries, out)| Attend {
-            queries,
-            out,
-            ..self
-        });
-        rayon::join(|| first.run_shared(), || second.run_shared());
-    }
-
-    fn run(self) {
-        // The buffer is fetched out here: within `eval` the closure would not be compiled for the
-        // instruction set that runs it.
-        SCORE_BUFFER.with_borrow_mut(|scores| {
-            let stride = self.keys.next_multiple_of(2 * tile::MAX_LANES);
-            if scores.len() < SCORES * stride {
-                scores.resize(SCORES * stride, 0.0);
-            }
-            let scores = &mut scores[..SCORES * stride];
-            AttendWith { task: self, scores }.dispatch();
-        });
-    }
-}
-
-/// A task with its scores, `[36, keys rounded up to panels]`.
-struct AttendWith<'a, 'b> {
-    task: Attend<'a>,
-    scores: &'b mut [f32],
-}
-
-impl SimdOp for AttendWith<'_, '_> {
+impl SimdOp for Head<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn eval<I: Isa>(self, isa: I) {
-        attend(isa, self.task, self.scores);
-    }
-}
+        let Task {
+            qkv,
+            heads,
+            head_dim,
+            out,
+        } = self.task;
+        let width = heads * head_dim;
+        let layout = Packed {
+            keys: self.row.len(),
+            head_dim,
+            panel: tile::width(isa),
+        };
+        let (keys, columns) = (layout.keys, layout.panel);
+        let stride = keys.next_multiple_of(columns);
+        let Memory { packed, scores } = self.memory;
+        let packed = enough(packed, layout.len());
+        let scores = enough(scores, SCORES * stride);
 
-#[inline(always)]
-fn attend<I: Isa>(isa: I, task: Attend<'_>, scores: &mut [f32]) {
-    let Attend {
-        queries,
-        packed,
-        keys,
-        shape: Shape { heads, head_dim },
-        out,
-    } = task;
-    let width = heads * head_dim;
-    let stride = keys.next_multiple_of(2 * tile::MAX_LANES);
-    let layout = Packed {
-        keys,
-        head_dim,
-        panel: tile::width(isa),
-    };
-    let columns = layout.panel;
-    let scale = 1.0 / (head_dim as f32).sqrt();
-
-    for (head, packed) in packed.chunks_exact(layout.len()).enumerate() {
+        let qkv = &qkv[self.row.start * 3 * width + self.head * head_dim..];
+        layout.pack(isa, &qkv[width..], &qkv[2 * width..], 3 * width, packed);
         let (key_panels, value_panels) = packed.split_at(layout.keys_len());
-        let blocks = queries
-            .chunks(SCORES * 3 * width)
-            .zip(out.chunks_mut(SCORES * width));
-        for (queries, out) in blocks {
-            let count = out.len() / width;
+        let scale = std::f32::consts::LOG2_E / (head_dim as f32).sqrt();
+
+        for query in (0..keys).step_by(SCORES) {
+            let count = SCORES.min(keys - query);
             let queries = Rows {
-                data: &queries[head * head_dim..],
+                data: &qkv[query * 3 * width..],
                 stride: 3 * width,
                 count,
             };
@@ -339,22 +275,35 @@ fn attend<I: Isa>(isa: I, task: Attend<'_>, scores: &mut [f32]) {
                 stride,
                 count,
             };
-            let out = &mut out[head * head_dim..];
+            let mut result = [0.0; SCORES * 2 * tile::MAX_LANES];
             for (panel, first) in value_panels
                 .chunks_exact(keys * columns)
                 .zip((0..).step_by(columns))
             {
-                let columns = columns.min(head_dim - first);
-                multiply_panel(isa, weights, panel, keys, &mut out[first..], width, columns);
-            }
-            for (r, sum) in sums[..count].iter().enumerate() {
-                divide(isa, &mut out[r * width..][..head_dim], *sum);
+                multiply_panel(isa, weights, panel, keys, &mut result, columns, columns);
+                let here = columns.min(head_dim - first);
+                for (r, sum) in sums[..count].iter().enumerate() {
+                    let at = (self.row.start + query + r) * width + self.head * head_dim + first;
+                    // SAFETY: row and head are inside the `[tokens, heads * head_dim]` elements of
+                    // the result, which `attention` checked, and this task's alone.
+                    let out = unsafe { std::slice::from_raw_parts_mut(out.0.add(at), here) };
+                    divide(isa, &result[r * columns..][..here], *sum, out);
+                }
             }
         }
     }
 }
 
-/// Replaces scores by `exp(scale * (score - largest))` and returns their sum.
+/// The first `len` elements of memory that only grows; what they hold is left over.
+#[inline(always)]
+fn enough(memory: &mut Vec<f32>, len: usize) -> &mut [f32] {
+    if memory.len() < len {
+        memory.resize(len, 0.0);
+    }
+    &mut memory[..len]
+}
+
+/// Replaces scores by `2^(scale * (score - largest))` and returns their sum.
 #[inline(always)]
 fn exponentials<I: Isa>(isa: I, scores: &mut [f32], scale: f32) -> f32 {
     let ops = isa.f32();
@@ -376,14 +325,14 @@ fn exponentials<I: Isa>(isa: I, scores: &mut [f32], scale: f32) -> f32 {
     let mut sums = ops.zero();
     let mut vectors = scores.chunks_exact_mut(lanes);
     for vector in vectors.by_ref() {
-        let y = exp(isa, ops.mul(ops.sub(ops.load(vector), offset), scales));
+        let y = power(isa, ops.mul(ops.sub(ops.load(vector), offset), scales));
         sums = ops.add(sums, y);
         ops.store(y, vector);
     }
     let mut sum: f32 = sums.to_array().into_iter().sum();
     let rest = vectors.into_remainder();
     let (padded, _) = ops.load_pad(rest);
-    let y = exp(isa, ops.mul(ops.sub(padded, offset), scales)).to_array();
+    let y = power(isa, ops.mul(ops.sub(padded, offset), scales)).to_array();
     for (value, y) in rest.iter_mut().zip(y) {
         *value = y;
         sum += y;
@@ -391,16 +340,27 @@ fn exponentials<I: Isa>(isa: I, scores: &mut [f32], scale: f32) -> f32 {
     sum
 }
 
+/// 2^x of what is not above zero.
 #[inline(always)]
-fn divide<I: Isa>(isa: I, x: &mut [f32], by: f32) {
+fn power<I: Isa>(isa: I, x: I::F32) -> I::F32 {
+    let ops = isa.f32();
+    let least = ops.splat(-EXP2_BOUND);
+    // A select, not a maximum, so that NaN stays NaN on every processor.
+    exp2(isa, ops.select(least, x, ops.lt(x, least)))
+}
+
+#[inline(always)]
+fn divide<I: Isa>(isa: I, x: &[f32], by: f32, out: &mut [f32]) {
     let ops = isa.f32();
     let divisor = ops.splat(by);
-    let mut vectors = x.chunks_exact_mut(ops.len());
-    for vector in vectors.by_ref() {
-        ops.store(ops.div(ops.load(vector), divisor), vector);
+    let mut vectors = x.chunks_exact(ops.len());
+    let mut quotients = out.chunks_exact_mut(ops.len());
+    for (vector, quotient) in vectors.by_ref().zip(quotients.by_ref()) {
+        ops.store(ops.div(ops.load(vector), divisor), quotient);
     }
-    for value in vectors.into_remainder() {
-        *value /= by;
+    let rest = vectors.remainder().iter();
+    for (value, quotient) in rest.zip(quotients.into_remainder()) {
+        *quotient = value / by;
     }
 }
 

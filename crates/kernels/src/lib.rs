@@ -55,7 +55,7 @@ mod tile;
 pub mod training;
 
 pub use activation::{Activation, gelu_erf, gelu_tanh, relu, silu, tanh};
-pub use attention::{AttentionWorkspace, attention};
+pub use attention::attention;
 pub use blocks::{Spare, in_row_blocks};
 pub use cgroup::{ControlGroup, control_groups};
 pub use int8::{Dot, QuantizedMatrix, QuantizedRows, quantize_matrix};

@@ -43,7 +43,7 @@ pub fn int8_peak() -> f64 {
         let mut sums = [[0; PANEL]; TALLEST];
         for _ in 0..16 {
             let rows = black_box(&rows).rows_from(0);
-            dot.sums(rows, TALLEST, black_box(&panel), &mut sums);
+            dot.sums(rows, TALLEST, black_box(&panel), &panel, &mut sums);
             black_box(&sums);
         }
         16 * 2 * TALLEST * QUADS * QUAD * PANEL

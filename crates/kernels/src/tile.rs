@@ -69,8 +69,10 @@ pub(crate) fn multiply_panel<I: Isa>(
         }
         first += match rows.count - first {
             12.. if height(isa) == 12 => sums!(12),
+            8.. if height(isa) == 12 => sums!(8),
             6.. => sums!(6),
-            3.. => sums!(3),
+            4.. => sums!(4),
+            2.. => sums!(2),
             _ => sums!(1),
         };
     }
@@ -121,7 +123,7 @@ pub(crate) fn tile<I: Isa, const HEIGHT: usize>(
 
 /// Asks for a cache line; any address will do, one that is not mapped has no effect.
 #[inline(always)]
-fn prefetch(address: *const f32) {
+pub(crate) fn prefetch(address: *const f32) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};

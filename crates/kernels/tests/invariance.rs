@@ -73,14 +73,7 @@ fn attention_and_norm() {
             }
             let qkv: Vec<f32> = rows.iter().flat_map(|row| row.iter().copied()).collect();
             let mut out = vec![f32::NAN; end * width];
-            attention(
-                &qkv,
-                &ranges,
-                heads,
-                dim,
-                &mut AttentionWorkspace::default(),
-                &mut out,
-            );
+            attention(&qkv, &ranges, heads, dim, &mut out);
             layer_norm(&mut out, &weight, &bias, 1e-12);
             ranges
                 .into_iter()

@@ -103,7 +103,7 @@ impl Present {
     /// The sums of `height` rows times a panel: `sums[r][c] = sum over k of rows[r][k] *
     /// panel[k / 4][c][k % 4]`; with centred rows, of what they hold times the panel plus 128.
     ///
-    /// `panel` is `[quads, PANEL, QUAD]`.
+    /// `panel` is `[quads, PANEL, QUAD]`. Meanwhile `ahead` is fetched into the second cache.
     ///
     /// # Panics
     /// If a slice is too short.
@@ -113,6 +113,7 @@ impl Present {
         rows: Rows<'_>,
         height: usize,
         panel: &[i8],
+        ahead: &[i8],
         sums: &mut [[i32; PANEL]; TALLEST],
     ) {
         let quads = panel.len() / (PANEL * QUAD);
@@ -126,6 +127,8 @@ impl Present {
             stride,
             panel: panel.as_ptr(),
             quads,
+            ahead: ahead.as_ptr(),
+            ahead_step: ahead.len().div_ceil(quads.max(1)),
         };
         // SAFETY: the rows and the panel are as long as the tile says, and the instructions are
         // there.
@@ -144,6 +147,8 @@ impl Present {
                         stride,
                         panel: tile.panel,
                         quads,
+                        ahead: tile.ahead,
+                        ahead_step: tile.ahead_step,
                     };
                     x86::avx2(centred, height, sums);
                     for (row, sums) in (rows.first..).zip(&mut sums[..height]) {
@@ -178,6 +183,11 @@ struct Tile<T> {
     stride: usize,
     panel: *const i8,
     quads: usize,
+    /// What is needed soon, and the bytes of it for each quad.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    ahead: *const i8,
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    ahead_step: usize,
 }
 
 /// Runs `$tile::<H>` over the rows in tiles of the heights given, tallest first, and of one row.
@@ -257,8 +267,11 @@ mod x86 {
     unsafe fn avx512_tile<const H: usize>(tile: Tile<u8>, out: &mut [[i32; PANEL]]) {
         let mut sums = [[_mm512_setzero_si512(); 2]; H];
         for k in 0..tile.quads {
-            // SAFETY: k is below the tile's quads, r below its height.
+            // SAFETY: k is below the tile's quads, r below its height; a prefetch of any address is
+            // allowed.
             unsafe {
+                let ahead = tile.ahead.wrapping_add(k * tile.ahead_step);
+                _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
                 let panel = tile.panel.add(k * STEP);
                 let columns = [
                     _mm512_loadu_si512(panel.cast()),
@@ -516,7 +529,7 @@ mod tests {
                     centred: &centred,
                     first: 1,
                 };
-                dot.sums(given, height, &panel, &mut sums);
+                dot.sums(given, height, &panel, &panel, &mut sums);
                 for (r, sums) in sums.iter().enumerate() {
                     let centre = match dot.is_centred() {
                         true if r < height => Some(centred.centre_and_sum(1 + r).0),

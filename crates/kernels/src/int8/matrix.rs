@@ -213,10 +213,19 @@ impl SimdOp for Block<'_> {
                 bias: &bias,
                 activation: self.activation,
             };
-            for first in self.rows.clone().step_by(TALLEST) {
-                let height = TALLEST.min(self.rows.end - first);
+            // Each tile fetches its share of the panel that comes next.
+            let share = panel_len.div_ceil(self.rows.len().div_ceil(TALLEST)).max(1);
+            let mut ahead = matrix.bytes[(index + 1) * panel_len..].chunks(share);
+            let mut first = self.rows.start;
+            while first < self.rows.end {
+                // Two tiles of eight take less than one of twelve and one of four.
+                let height = match self.rows.end - first {
+                    16 => 8,
+                    left => TALLEST.min(left),
+                };
                 let rows = self.x.rows_from(first);
-                self.x.dot().sums(rows, height, panel, &mut sums);
+                let ahead = ahead.next().unwrap_or_default();
+                self.x.dot().sums(rows, height, panel, ahead, &mut sums);
                 for (row, sums) in (first..first + height).zip(&sums) {
                     let (_, scale, _) = self.x.row(row);
                     let offsets = self.x.offsets(row);
@@ -234,6 +243,7 @@ impl SimdOp for Block<'_> {
                         out.copy_from_slice(&whole[..columns.len()]);
                     }
                 }
+                first += height;
             }
         }
     }

@@ -153,17 +153,22 @@ impl SimdOp for Row<'_> {
     fn eval<I: Isa>(self, isa: I) -> (f32, i32) {
         let ops = isa.f32();
         let lanes = ops.len();
-        let (mut low, mut high) = (ops.zero(), ops.zero());
-        let whole = self.x.chunks_exact(lanes);
+        // Four at a time, which do not wait for each other.
+        let (mut low, mut high) = ([ops.zero(); 4], [ops.zero(); 4]);
+        let whole = self.x.chunks_exact(4 * lanes);
         let rest = whole.remainder();
         for x in whole {
-            let x = ops.load(x);
-            low = ops.min(low, x);
-            high = ops.max(high, x);
+            for (v, x) in x.chunks_exact(lanes).enumerate() {
+                let x = ops.load(x);
+                low[v] = ops.min(low[v], x);
+                high[v] = ops.max(high[v], x);
+            }
         }
-        let (mut lows, mut highs) = ([0.0; MAX_LANES], [0.0; MAX_LANES]);
-        ops.store(low, &mut lows[..lanes]);
-        ops.store(high, &mut highs[..lanes]);
+        let (mut lows, mut highs) = ([0.0; 4 * MAX_LANES], [0.0; 4 * MAX_LANES]);
+        for v in 0..4 {
+            ops.store(low[v], &mut lows[v * lanes..][..lanes]);
+            ops.store(high[v], &mut highs[v * lanes..][..lanes]);
+        }
         let low = lows.iter().chain(rest).copied().fold(0.0, f32::min);
         let high = highs.iter().chain(rest).copied().fold(0.0, f32::max);
         let scale = (high - low) / 255.0;
