@@ -57,6 +57,7 @@ pub fn attention(
         heads,
         head_dim,
         out: OutPointer(out.as_mut_ptr()),
+        few: rows.len() * heads < 2 * rayon::current_num_threads(),
     };
     task.attend(rows, 0..heads);
 }
@@ -70,6 +71,8 @@ struct Task<'a> {
     head_dim: usize,
     /// `[tokens, heads * head_dim]`
     out: OutPointer,
+    /// Whether there are too few heads of rows to keep every thread busy.
+    few: bool,
 }
 
 thread_local! {
@@ -99,7 +102,7 @@ impl Task<'_> {
         if pairs * heads.len() * self.head_dim <= ONE_THREAD || rows.len() * heads.len() == 1 {
             for row in rows.iter().filter(|row| !row.is_empty()) {
                 for head in heads.clone() {
-                    self.attend_head(row, head);
+                    self.attend_head(row, head, 0..row.len());
                 }
             }
         } else if rows.len() > 1 {
@@ -117,7 +120,17 @@ impl Task<'_> {
         }
     }
 
-    fn attend_head(self, row: &Range<usize>, head: usize) {
+    /// Attention of one head of one row for some of its queries. Threads that share it pack its keys
+    /// and values each for itself.
+    fn attend_head(self, row: &Range<usize>, head: usize, queries: Range<usize>) {
+        if self.few && queries.len() > 2 * SCORES {
+            let middle = queries.start + (queries.len() / 2).next_multiple_of(SCORES);
+            rayon::join(
+                || self.attend_head(row, head, queries.start..middle),
+                || self.attend_head(row, head, middle..queries.end),
+            );
+            return;
+        }
         // The memory is fetched out here: within `eval` the closure would not be compiled for the
         // instruction set that runs it.
         MEMORY.with_borrow_mut(|memory| {
@@ -127,6 +140,7 @@ impl Task<'_> {
                 task,
                 row,
                 head,
+                queries,
                 memory,
             }
             .dispatch();
@@ -214,11 +228,12 @@ impl Packed {
     }
 }
 
-/// One head of one row.
+/// Some queries of one head of one row.
 struct Head<'a, 'm> {
     task: Task<'a>,
     row: Range<usize>,
     head: usize,
+    queries: Range<usize>,
     memory: &'m mut Memory,
 }
 
@@ -232,6 +247,7 @@ impl SimdOp for Head<'_, '_> {
             heads,
             head_dim,
             out,
+            ..
         } = self.task;
         let width = heads * head_dim;
         let layout = Packed {
@@ -250,8 +266,8 @@ impl SimdOp for Head<'_, '_> {
         let (key_panels, value_panels) = packed.split_at(layout.keys_len());
         let scale = std::f32::consts::LOG2_E / (head_dim as f32).sqrt();
 
-        for query in (0..keys).step_by(SCORES) {
-            let count = SCORES.min(keys - query);
+        for query in self.queries.clone().step_by(SCORES) {
+            let count = SCORES.min(self.queries.end - query);
             let queries = Rows {
                 data: &qkv[query * 3 * width..],
                 stride: 3 * width,
