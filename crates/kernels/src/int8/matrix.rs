@@ -51,20 +51,16 @@ impl QuantizedMatrix {
             ..
         } = &mut matrix;
         if inputs > 0 {
-            let quads = inputs.div_ceil(QUAD);
             bytes
-                .par_chunks_exact_mut(PANEL * quads * QUAD)
+                .par_chunks_exact_mut(PANEL * inputs.div_ceil(QUAD) * QUAD)
                 .zip(scales.par_chunks_exact_mut(PANEL))
                 .zip(sums.par_chunks_exact_mut(PANEL))
                 .zip(weight.par_chunks(PANEL * inputs))
-                .for_each(|(((bytes, scales), sums), weight)| {
+                .for_each(|(((panel, scales), sums), weight)| {
+                    let mut integers = vec![0; inputs];
                     for (column, weight) in weight.chunks_exact(inputs).enumerate() {
-                        let (scale, integers) = quantize(weight);
-                        for (k, value) in integers.enumerate() {
-                            bytes[(k / QUAD * PANEL + column) * QUAD + k % QUAD] = value;
-                            sums[column] += i32::from(value);
-                        }
-                        scales[column] = scale;
+                        scales[column] = quantize(weight, &mut integers);
+                        sums[column] = put(&integers, column, panel);
                     }
                 });
         }
@@ -83,11 +79,8 @@ impl QuantizedMatrix {
         let mut matrix = QuantizedMatrix::empty(outputs, inputs);
         let panel = PANEL * inputs.div_ceil(QUAD) * QUAD;
         for (o, integers) in integers.chunks_exact(inputs.max(1)).enumerate() {
-            let bytes = &mut matrix.bytes[o / PANEL * panel..][..panel];
-            for (k, value) in integers.iter().enumerate() {
-                bytes[(k / QUAD * PANEL + o % PANEL) * QUAD + k % QUAD] = *value;
-            }
-            matrix.sums[o] = integers.iter().map(|value| i32::from(*value)).sum();
+            let panel = &mut matrix.bytes[o / PANEL * panel..][..panel];
+            matrix.sums[o] = put(integers, o % PANEL, panel);
             matrix.scales[o] = scales[o];
         }
         matrix
@@ -161,22 +154,64 @@ impl QuantizedMatrix {
 pub fn quantize_matrix(weight: &[f32], outputs: usize) -> (Vec<i8>, Vec<f32>) {
     let inputs = weight.len().checked_div(outputs).unwrap_or(0);
     assert_eq!(weight.len(), outputs * inputs, "elements of the weight");
-    let (mut integers, mut scales) = (Vec::with_capacity(weight.len()), vec![0.0; outputs]);
-    for (weight, own) in weight.chunks_exact(inputs.max(1)).zip(&mut scales) {
-        let (scale, values) = quantize(weight);
-        integers.extend(values);
-        *own = scale;
+    let (mut integers, mut scales) = (vec![0; weight.len()], vec![0.0; outputs]);
+    let rows = weight.chunks_exact(inputs.max(1));
+    let of_rows = integers.chunks_exact_mut(inputs.max(1));
+    for ((weight, integers), scale) in rows.zip(of_rows).zip(&mut scales) {
+        *scale = quantize(weight, integers);
     }
     (integers, scales)
 }
 
-/// An output's scale and its integers.
-fn quantize(weight: &[f32]) -> (f32, impl Iterator<Item = i8>) {
-    let greatest = weight.iter().fold(0.0_f32, |most, w| most.max(w.abs()));
-    let scale = greatest / GREATEST;
-    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
-    let integer = move |w: &f32| (w * inverse).round().clamp(-GREATEST, GREATEST) as i8;
-    (scale, weight.iter().map(integer))
+/// An output's integers; its scale.
+fn quantize(weight: &[f32], integers: &mut [i8]) -> f32 {
+    Quantize { weight, integers }.dispatch()
+}
+
+struct Quantize<'a> {
+    weight: &'a [f32],
+    integers: &'a mut [i8],
+}
+
+impl SimdOp for Quantize<'_> {
+    type Output = f32;
+
+    // Plain loops, which are compiled for the instruction set that runs them.
+    #[inline(always)]
+    fn eval<I: Isa>(self, _: I) -> f32 {
+        // Eight at a time, which do not wait for each other.
+        let mut most = [0.0_f32; 8];
+        let chunks = self.weight.chunks_exact(most.len());
+        for w in chunks.remainder() {
+            most[0] = most[0].max(w.abs());
+        }
+        for chunk in chunks {
+            for (most, w) in most.iter_mut().zip(chunk) {
+                *most = most.max(w.abs());
+            }
+        }
+        let scale = most.into_iter().fold(0.0, f32::max) / GREATEST;
+        let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
+        for (integer, w) in self.integers.iter_mut().zip(self.weight) {
+            let rounded = (w * inverse).round_ties_even();
+            *integer = rounded.clamp(-GREATEST, GREATEST) as i8;
+        }
+        scale
+    }
+}
+
+/// Puts an output's integers into its column of a panel, `[quads, PANEL, QUAD]`; their sum.
+fn put(integers: &[i8], column: usize, panel: &mut [i8]) -> i32 {
+    let mut quads = panel.chunks_exact_mut(PANEL * QUAD);
+    let whole = integers.chunks_exact(QUAD);
+    let rest = whole.remainder();
+    for (values, quad) in whole.zip(quads.by_ref()) {
+        quad[column * QUAD..][..QUAD].copy_from_slice(values);
+    }
+    if let Some(quad) = quads.next() {
+        quad[column * QUAD..][..rest.len()].copy_from_slice(rest);
+    }
+    integers.iter().map(|value| i32::from(*value)).sum()
 }
 
 /// A block of rows times a group of panels.
