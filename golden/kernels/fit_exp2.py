@@ -10,6 +10,8 @@ the largest error of 2^x that it causes, relative to 2^x (Lawson's reweighted le
 import numpy as np
 from mpmath import mp, mpf
 
+import lawson
+
 LAST = 0.5
 DEGREE = 5
 NODES = 400
@@ -19,13 +21,7 @@ x = np.cos(np.pi * (np.arange(NODES) + 0.5) / NODES) * LAST
 target = np.array([float((mpf(2) ** mpf(v) - 1) / mpf(v)) for v in x])
 effect = abs(x) / 2.0**x
 basis = np.vander(x, DEGREE + 1)
-weights = np.ones(NODES)
-for _ in range(60):
-    scale = np.sqrt(weights) * effect
-    fit = np.linalg.lstsq(basis * scale[:, None], target * scale, rcond=None)[0]
-    error = abs(basis @ fit - target) * effect
-    weights *= error / error.mean() + 1e-3
-    weights /= weights.mean()
-for coefficient in fit:
+found, error = lawson.fit(basis, target, effect)
+for coefficient in found:
     print(f"{np.float32(coefficient):.9e}")
-print(f"largest relative error {error.max():.1e}")
+print(f"largest relative error {error:.1e}")

@@ -12,6 +12,8 @@ g(t) (t + a) is close to a polynomial. The fit minimises the largest relative er
 import numpy as np
 from mpmath import erfc, exp, mp, mpf, sqrt
 
+import lawson
+
 A = 2.5
 DEGREE = 9
 LAST = 15.0
@@ -26,14 +28,8 @@ target = np.array(
     [float(exp(mpf(s) ** 2 / 2) * erfc(mpf(s) / sqrt(mpf(2))) / 2 * (mpf(s) + A)) for s in t]
 )
 basis = np.polynomial.chebyshev.chebvander(x, DEGREE)
-weights = np.ones(NODES)
-for _ in range(60):
-    scale = (np.sqrt(weights) / target)[:, None]
-    fit = np.linalg.lstsq(basis * scale, target * scale[:, 0], rcond=None)[0]
-    error = abs(basis @ fit / target - 1)
-    weights *= error / error.mean() + 1e-3
-    weights /= weights.mean()
-series = np.polynomial.chebyshev.Chebyshev(fit, domain=[-1, last])
+found, error = lawson.fit(basis, target, 1 / target)
+series = np.polynomial.chebyshev.Chebyshev(found, domain=[-1, last])
 for coefficient in series.convert(kind=np.polynomial.Polynomial).coef[::-1]:
     print(f"{np.float32(coefficient):.9e}")
-print(f"largest relative error {error.max():.1e}")
+print(f"largest relative error {error:.1e}")

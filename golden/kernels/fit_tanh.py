@@ -10,6 +10,8 @@ error of tanh that it causes, relative to tanh (Lawson's reweighted least square
 import numpy as np
 from mpmath import mp, mpf, tanh
 
+import lawson
+
 LAST = 0.625
 DEGREE = 4
 NODES = 400
@@ -20,13 +22,7 @@ x = np.sqrt(s)
 target = np.array([float((tanh(mpf(v)) - mpf(v)) / mpf(v) ** 3) for v in x])
 effect = x**3 / np.tanh(x)
 basis = np.vander(s, DEGREE + 1)
-weights = np.ones(NODES)
-for _ in range(60):
-    scale = np.sqrt(weights) * effect
-    fit = np.linalg.lstsq(basis * scale[:, None], target * scale, rcond=None)[0]
-    error = abs(basis @ fit - target) * effect
-    weights *= error / error.mean() + 1e-3
-    weights /= weights.mean()
-for coefficient in fit:
+found, error = lawson.fit(basis, target, effect)
+for coefficient in found:
     print(f"{np.float32(coefficient):.9e}")
-print(f"largest relative error {error.max():.1e}")
+print(f"largest relative error {error:.1e}")

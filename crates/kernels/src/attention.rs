@@ -199,10 +199,11 @@ impl Packed {
             }
             for c in 0..here {
                 let key = &keys[(first + c) * stride..][..self.head_dim];
-                let ahead = key.as_ptr().wrapping_add(AHEAD * stride);
-                for line in (0..self.head_dim).step_by(tile::LINE) {
-                    tile::prefetch(ahead.wrapping_add(line));
-                    tile::prefetch(ahead.wrapping_add(line + stride / 3));
+                for later in [keys, values] {
+                    let later = later.as_ptr().wrapping_add((first + c + AHEAD) * stride);
+                    for line in (0..self.head_dim).step_by(tile::LINE) {
+                        tile::prefetch(later.wrapping_add(line));
+                    }
                 }
                 for (value, row) in key.iter().zip(panel.chunks_exact_mut(columns)) {
                     // SAFETY: it is an element of the row. Volatile, or the compiler scatters

@@ -354,5 +354,4 @@ impl Inside {
 }
 
 #[cfg(test)]
-#[path = "examples_tests.rs"]
 pub(crate) mod tests;

@@ -572,5 +572,4 @@ impl Recipe {
 }
 
 #[cfg(test)]
-#[path = "recipe_tests.rs"]
 mod tests;

@@ -578,5 +578,4 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
 }
 
 #[cfg(test)]
-#[path = "run_tests.rs"]
 mod tests;

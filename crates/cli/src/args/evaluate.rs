@@ -25,7 +25,8 @@ pub struct EvaluateArgs {
     pub examples: ExampleArgs,
     #[command(flatten)]
     pub exit: ExitArgs,
-    /// Also score this model, and tell by how much the first is better, with the interval of the difference
+    /// Also score this model, without early exits, and tell by how much the first is better, with the
+    /// interval of the difference
     #[arg(long, value_name = "DIR|NAME", value_parser = NonEmptyStringValueParser::new())]
     pub against: Option<String>,
     /// Also write what was said to each example: SQuAD's {id: answer}, else JSONL

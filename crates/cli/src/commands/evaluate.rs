@@ -18,28 +18,18 @@ use crate::progress::{Steps, duration};
 
 pub fn run(args: EvaluateArgs) -> Result<()> {
     let task = with_exit(open_task(&args.model, "sentiment")?, args.exit)?;
-    let config = task.engine.config();
-    let (format, data) = examples(config, &args.data, &args.examples)?;
+    let asked = Asked::read(task, &args)?;
+    let other = args.against.as_deref().map(|name| other(name, &args));
+    let other = other.transpose()?;
     for path in [&args.report, &args.predictions].into_iter().flatten() {
         must_have_a_folder(path)?;
     }
-    if matches!(data, Dataset::Scores(_)) && config.problem() != ProblemType::Regression {
-        note_untaught(config);
-    }
-    let evaluation = score(task, &data, &args.data, format)?;
-    for note in &evaluation.notes {
-        output::note(&format!("note: {note}"));
-    }
-    let against = args.against.as_ref();
-    let against = against.map(|other| against_model(&args, other, &evaluation));
+    let (data, evaluation) = asked.score(&args.data)?;
+    let against = other.map(|other| other.beside(&evaluation, &args.data));
     let against = against.transpose();
-    // The scores are shown whatever becomes of the other model and of the files.
-    show(
-        &evaluation,
-        against.as_ref().ok().and_then(Option::as_ref),
-        args.json,
-    )?;
-    against?;
+    // What the model scored is shown and kept whatever becomes of the other one and of the files.
+    let shown = against.as_ref().ok().and_then(Option::as_ref);
+    show(&evaluation, shown, args.json)?;
     if let Some(path) = &args.report {
         let model = args.model.model.as_deref().unwrap_or("sentiment");
         let title = format!("{model} on {}", args.data.display());
@@ -48,7 +38,65 @@ pub fn run(args: EvaluateArgs) -> Result<()> {
     if let Some(path) = &args.predictions {
         write_atomic(path, predictions(&data, &evaluation)?.as_bytes())?;
     }
-    Ok(())
+    against.map(drop)
+}
+
+/// A model, and the examples that it is asked.
+struct Asked {
+    task: TaskModel,
+    format: Format,
+    data: Dataset,
+}
+
+impl Asked {
+    fn read(task: TaskModel, args: &EvaluateArgs) -> Result<Self> {
+        let config = task.engine.config();
+        let (format, data) = examples(config, &args.data, &args.examples)?;
+        if matches!(data, Dataset::Scores(_)) && config.problem() != ProblemType::Regression {
+            note_untaught(config);
+        }
+        Ok(Asked { task, format, data })
+    }
+
+    fn score(self, path: &Path) -> Result<(Dataset, Evaluation)> {
+        let evaluation = score(self.task, &self.data, path, self.format)?;
+        for note in &evaluation.notes {
+            output::note(&format!("note: {note}"));
+        }
+        Ok((self.data, evaluation))
+    }
+}
+
+/// The model of `--against`.
+struct Other<'a> {
+    name: &'a str,
+    asked: Asked,
+}
+
+fn other<'a>(name: &'a str, args: &EvaluateArgs) -> Result<Other<'a>> {
+    let named = ModelArgs {
+        model: Some(name.to_owned()),
+        ..args.model.clone()
+    };
+    let asked = Asked::read(open_task(&named, name)?, args)?;
+    Ok(Other { name, asked })
+}
+
+impl<'a> Other<'a> {
+    /// Its scores beside the first model's.
+    fn beside(self, evaluation: &Evaluation, path: &Path) -> Result<Against<'a>> {
+        let model = self.name;
+        let (_, other) = self.asked.score(path)?;
+        let leads = evaluation.lead_over(&other);
+        if leads.is_empty() {
+            bail!("--against {model}: it is scored in another way, or on other examples");
+        }
+        Ok(Against {
+            model,
+            metrics: other.metrics,
+            leads,
+        })
+    }
 }
 
 /// What `--json` prints.
@@ -67,29 +115,6 @@ struct Against<'a> {
     metrics: BTreeMap<String, f64>,
     /// How far the first model's scores are above these.
     leads: BTreeMap<String, Lead>,
-}
-
-fn against_model<'a>(
-    args: &EvaluateArgs,
-    model: &'a str,
-    evaluation: &Evaluation,
-) -> Result<Against<'a>> {
-    let named = ModelArgs {
-        model: Some(model.to_owned()),
-        ..args.model.clone()
-    };
-    let task = open_task(&named, model)?;
-    let (format, data) = examples(task.engine.config(), &args.data, &args.examples)?;
-    let other = score(task, &data, &args.data, format)?;
-    let leads = evaluation.lead_over(&other);
-    if leads.is_empty() {
-        bail!("--against {model}: it is scored in another way, or on other examples");
-    }
-    Ok(Against {
-        model,
-        metrics: other.metrics,
-        leads,
-    })
 }
 
 fn show(evaluation: &Evaluation, against: Option<&Against>, json: bool) -> Result<()> {

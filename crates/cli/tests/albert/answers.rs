@@ -347,8 +347,20 @@ fn a_model_is_scored_beside_another() {
     assert!(said.contains("above sentiment"), "{said}");
 
     // What the first model scored is not lost when the other cannot be asked.
-    let output = albert(&[&evaluate[..], &["slots", "--json"]].concat());
+    let kept = home.path().join("said.jsonl");
+    let output = albert(
+        &[
+            &evaluate[..],
+            &["slots", "--json", "--predictions", text(&kept)],
+        ]
+        .concat(),
+    );
     assert!(!output.status.success());
     let said = String::from_utf8(output.stdout).unwrap();
     assert_eq!(parse(&said)["metrics"]["accuracy"], 1.0);
+    assert_eq!(fs::read_to_string(&kept).unwrap().lines().count(), 2);
+
+    // One that is not there is missed before anything is scored.
+    let output = albert(&[&evaluate[..], &["nowhere"]].concat());
+    assert!(!output.status.success() && output.stdout.is_empty());
 }
