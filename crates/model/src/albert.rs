@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData, backend::Backend};
 
 use crate::embeddings::Embeddings;
 use crate::heads::Linear;
-use crate::layer::Layer;
+use crate::layer::{Layer, SharedLayer};
 use crate::parameters::Builder;
 use crate::{AlbertBackend, DropoutKey, Error, InputBatch, Precision, Result, Rows, Selection};
 
@@ -34,6 +34,9 @@ pub struct AlbertOutput<B: Backend> {
     /// The pooled first token of each row, `[rows, hidden]`, where there is a pooler.
     pub pooled: Option<Tensor<B, 2>>,
 }
+
+/// What the layers of each group share in a pass, once one of them has been applied.
+type SharedGroups<B> = Vec<Option<Vec<SharedLayer<B>>>>;
 
 impl<B: AlbertBackend> Albert<B> {
     pub(crate) fn build(builder: &mut Builder<'_, B>, config: &AlbertConfig) -> Result<Self> {
@@ -105,11 +108,12 @@ impl<B: AlbertBackend> Albert<B> {
         let rows = batch.rows();
         let mut x = self.embed(batch, key)?; // [tokens, hidden]
         let mut states = Vec::new();
+        let mut groups = self.shared_groups();
         for layer in 0..self.depth {
             if hidden_states {
                 states.push(x.clone());
             }
-            x = self.apply(layer, x, rows, key);
+            x = self.apply(layer, &mut groups, x, rows, key);
         }
         if hidden_states {
             states.push(x.clone());
@@ -135,15 +139,16 @@ impl<B: AlbertBackend> Albert<B> {
         let rows = batch.rows();
         let mut x = self.embed(batch, None)?;
         let last = self.depth - 1;
+        let mut groups = self.shared_groups();
         for layer in 0..last {
-            x = self.apply(layer, x, rows, None);
+            x = self.apply(layer, &mut groups, x, rows, None);
         }
-        let group = &self.groups[self.config.group_of_layer(last)];
-        if let Some((shared, before)) = group.split_last() {
-            for shared in before {
-                x = shared.forward(x, rows, 0, None);
+        let layers = self.group(last, &mut groups);
+        if let Some(((layer, shared), before)) = layers.split_last() {
+            for (layer, shared) in before {
+                x = layer.forward(x, shared, rows, 0, None);
             }
-            x = shared.forward_selected(x, rows, selection);
+            x = layer.forward_selected(x, shared, rows, selection);
         }
         let firsts = selection.counts().iter().scan(0, |next, count| {
             let first = *next;
@@ -181,15 +186,34 @@ impl<B: AlbertBackend> Albert<B> {
     fn apply(
         &self,
         layer: usize,
+        groups: &mut SharedGroups<B>,
         mut x: Tensor<B, 2>,
         rows: &Rows,
         key: Option<DropoutKey>,
     ) -> Tensor<B, 2> {
-        let group = &self.groups[self.config.group_of_layer(layer)];
-        for (i, shared) in group.iter().enumerate() {
-            x = shared.forward(x, rows, layer * self.config.inner_group_num + i, key);
+        let layers = self.group(layer, groups);
+        for (i, (of_group, shared)) in layers.into_iter().enumerate() {
+            let depth = layer * self.config.inner_group_num + i;
+            x = of_group.forward(x, shared, rows, depth, key);
         }
         x
+    }
+
+    /// Room for what each group shares in a pass.
+    fn shared_groups(&self) -> SharedGroups<B> {
+        self.groups.iter().map(|_| None).collect()
+    }
+
+    /// The layers of the group that is applied as layer `layer`, ready from its first application on.
+    fn group<'a>(
+        &'a self,
+        layer: usize,
+        groups: &'a mut SharedGroups<B>,
+    ) -> Vec<(&'a Layer<B>, &'a SharedLayer<B>)> {
+        let group = self.config.group_of_layer(layer);
+        let layers = &self.groups[group];
+        let shared = groups[group].get_or_insert_with(|| layers.iter().map(Layer::share).collect());
+        layers.iter().zip(&*shared).collect()
     }
 
     /// The pooled rows `starts` of `x`, `[starts, hidden]`, where there is a pooler.

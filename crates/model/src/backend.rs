@@ -10,6 +10,7 @@
 mod device;
 mod fused;
 mod plain;
+mod shared;
 mod sums;
 #[cfg(test)]
 mod twins;
@@ -19,6 +20,7 @@ pub use albert_kernels::training::matmul::Precision;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Int, Tensor, TensorPrimitive};
+pub use shared::Shared;
 pub use sums::of_all as sum_in_stretches;
 
 use crate::dropout::Dropout;
@@ -66,15 +68,21 @@ pub trait AlbertBackend: Backend {
         plain::normalize(x, residual, weight, bias, eps)
     }
 
-    /// Three [`AlbertBackend::dense`] of one `x`, beside each other: queries, keys and values
-    /// `[tokens, 3 * hidden]`.
-    fn project(
-        x: Tensor<Self, 2>,
-        weights: [Tensor<Self, 2>; 3],
-        biases: [Tensor<Self, 1>; 3],
+    /// Makes dense layers of the same inputs ready for many products: weights `[out, in]` and
+    /// biases `[out]` of each.
+    fn share(
+        weights: Vec<Tensor<Self, 2>>,
+        biases: Vec<Tensor<Self, 1>>,
         precision: Precision,
-    ) -> Tensor<Self, 2> {
-        plain::project(x, weights, biases, precision)
+    ) -> Shared<Self> {
+        plain::share(weights, biases, precision)
+    }
+
+    /// [`AlbertBackend::dense`] of `x` `[tokens, in]` with all layers that are shared, beside each
+    /// other: `[tokens, out of all]`.
+    fn dense_shared(x: Tensor<Self, 2>, shared: &Shared<Self>) -> Tensor<Self, 2> {
+        let (weight, bias) = (shared.weight.clone(), shared.bias.clone());
+        Self::dense(x, weight, bias, shared.precision)
     }
 
     /// Scaled dot-product attention of each row over itself: from queries, keys and values

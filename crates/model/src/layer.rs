@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use crate::dropout::{self, DropoutKey, Site};
 use crate::heads::{Linear, Norm};
 use crate::parameters::Builder;
-use crate::{AlbertBackend, Precision, Result, Rows, Selection};
+use crate::{AlbertBackend, Precision, Result, Rows, Selection, Shared};
 
 /// One layer, applied as often as layers share it.
 #[derive(Module, Debug)]
@@ -28,6 +28,15 @@ pub(crate) struct Layer<B: Backend> {
     attention_dropout: f32,
     #[module(skip)]
     precision: Precision,
+}
+
+/// A layer's weights, ready for all its applications in a pass.
+pub(crate) struct SharedLayer<B: Backend> {
+    /// Queries, keys and values.
+    projection: Shared<B>,
+    attention_output: Shared<B>,
+    ffn: Shared<B>,
+    ffn_output: Shared<B>,
 }
 
 impl<B: AlbertBackend> Layer<B> {
@@ -72,6 +81,20 @@ impl<B: AlbertBackend> Layer<B> {
         }
     }
 
+    /// Makes the layer's weights ready for all its applications in a pass.
+    pub(crate) fn share(&self) -> SharedLayer<B> {
+        let share = |linears: &[&Linear<B>]| {
+            let (weights, biases) = linears.iter().map(|linear| linear.parameters()).unzip();
+            B::share(weights, biases, self.precision)
+        };
+        SharedLayer {
+            projection: share(&[&self.query, &self.key, &self.value]),
+            attention_output: share(&[&self.attention_output]),
+            ffn: share(&[&self.ffn]),
+            ffn_output: share(&[&self.ffn_output]),
+        }
+    }
+
     /// Applies the layer as the `depth`-th of the network.
     ///
     /// # Shapes
@@ -80,22 +103,16 @@ impl<B: AlbertBackend> Layer<B> {
     pub(crate) fn forward(
         &self,
         x: Tensor<B, 2>,
+        shared: &SharedLayer<B>,
         rows: &Rows,
         depth: usize,
         key: Option<DropoutKey>,
     ) -> Tensor<B, 2> {
         let site = Site::AttentionProbabilities;
         let dropped = DropoutKey::at(key, site, depth, self.attention_dropout);
-        let sides = [&self.query, &self.key, &self.value].map(Linear::parameters);
-        let [(q, q_bias), (k, k_bias), (v, v_bias)] = sides;
-        let projected = B::project(
-            x.clone(),
-            [q, k, v],
-            [q_bias, k_bias, v_bias],
-            self.precision,
-        ); // [tokens, 3 * hidden]
+        let projected = B::dense_shared(x.clone(), &shared.projection); // [tokens, 3 * hidden]
         let context = B::attend(projected, rows, self.heads, dropped, self.precision);
-        self.feed_forward(self.attention_output.forward(context), x, rows, depth, key)
+        self.after_attention(context, x, shared, rows, depth, key)
     }
 
     /// Applies the layer as the last of the network, for selected tokens alone; nothing is
@@ -110,6 +127,7 @@ impl<B: AlbertBackend> Layer<B> {
     pub(crate) fn forward_selected(
         &self,
         x: Tensor<B, 2>,
+        shared: &SharedLayer<B>,
         rows: &Rows,
         selection: &Selection,
     ) -> Tensor<B, 2> {
@@ -120,24 +138,26 @@ impl<B: AlbertBackend> Layer<B> {
             self.value.forward(x),
         ];
         let context = B::attend_selected(sides, rows, selection, self.heads, self.precision);
-        self.feed_forward(self.attention_output.forward(context), own, rows, 0, None)
+        self.after_attention(context, own, shared, rows, 0, None)
     }
 
-    /// What follows attention: its norm, the feed-forward network, and that one's norm.
-    fn feed_forward(
+    /// What follows attention: its output, its norm, the feed-forward network, and that one's norm.
+    fn after_attention(
         &self,
-        attended: Tensor<B, 2>,
+        context: Tensor<B, 2>,
         x: Tensor<B, 2>,
+        shared: &SharedLayer<B>,
         rows: &Rows,
         depth: usize,
         key: Option<DropoutKey>,
     ) -> Tensor<B, 2> {
         let drop = |site| DropoutKey::at(key, site, depth, self.hidden_dropout);
+        let attended = B::dense_shared(context, &shared.attention_output);
         let attended = dropout::apply_to_rows(attended, rows, drop(Site::AttentionOutput));
         let x = self.attention_norm.forward(attended, Some(x));
 
-        let inner = B::activate(self.ffn.forward(x.clone()), self.activation); // [.., intermediate]
-        let output = self.ffn_output.forward(inner);
+        let inner = B::dense_shared(x.clone(), &shared.ffn); // [tokens, intermediate]
+        let output = B::dense_shared(B::activate(inner, self.activation), &shared.ffn_output);
         let output = dropout::apply_to_rows(output, rows, drop(Site::FeedForward));
         self.output_norm.forward(output, Some(x))
     }

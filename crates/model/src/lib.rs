@@ -55,7 +55,7 @@ mod rows;
 mod task;
 
 pub use albert::{Albert, AlbertOutput};
-pub use backend::{AlbertBackend, Precision, TrainingBackend, sum_in_stretches};
+pub use backend::{AlbertBackend, Precision, Shared, TrainingBackend, sum_in_stretches};
 pub use batch::{InputBatch, PretrainBatch};
 pub use device::check_device;
 pub use dropout::DropoutKey;

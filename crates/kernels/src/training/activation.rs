@@ -22,7 +22,10 @@ pub fn gelu_tanh(x: &[f32]) -> Vec<f32> {
 
 /// The gradient with respect to `x`, written over the gradient with respect to the result.
 pub fn gelu_tanh_backward(x: &[f32], gradient: &mut [f32]) {
-    let blocks = gradient.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK));
+    let blocks = gradient
+        .par_chunks_mut(BLOCK)
+        .zip(x.par_chunks(BLOCK))
+        .with_max_len(1);
     blocks.for_each(|(gradient, x)| backward(x, gradient));
 }
 

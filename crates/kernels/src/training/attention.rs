@@ -110,7 +110,7 @@ impl Layout<'_> {
             query += queries;
         }
         let heads = 0..self.lengths.len() * self.heads;
-        heads.into_par_iter().for_each(|index| {
+        heads.into_par_iter().with_max_len(1).for_each(|index| {
             let (row, head) = (index / self.heads, index % self.heads);
             let (query, start) = starts[row];
             work(Head {

@@ -34,6 +34,7 @@ pub(super) fn filled<const N: usize, R: Send>(
     };
     let results = (0..count.div_ceil(block))
         .into_par_iter()
+        .with_max_len(1)
         .map(task)
         .collect();
     for slice in &mut slices {

@@ -110,25 +110,86 @@ pub enum Start<'a> {
     Bias(&'a [f32]),
 }
 
+impl Start<'_> {
+    /// # Panics
+    /// It is a bias of another length than the product has columns.
+    fn check(self, columns: usize) {
+        if let Start::Bias(bias) = self {
+            assert_eq!(bias.len(), columns, "bias of a product");
+        }
+    }
+}
+
 /// The product of `a` `[m, k]` and `b` `[k, n]` plus `start`: `[m, n]`, row by row.
 ///
 /// # Panics
 /// The shapes do not fit.
 pub fn matmul(precision: Precision, a: Matrix<'_>, b: Matrix<'_>, start: Start<'_>) -> Vec<f32> {
-    assert_eq!(a.columns, b.rows, "depth of a product");
-    if let Start::Bias(bias) = start {
-        assert_eq!(bias.len(), b.columns, "bias of a product");
-    }
     let (m, n) = (a.rows, b.columns);
-    let mut out = Vec::with_capacity(m * n);
-    let kernel = kernel(precision);
+    start.check(n);
+    // SAFETY: `run` writes all m * n elements.
+    unsafe {
+        written(m * n, n, |out| {
+            run(kernel(precision), a, b, Begin::At(start), out.target, true);
+        })
+    }
+}
+
+/// Adds the product of `a` `[m, k]` and `b` `[k, n]` to `out` `[m, n]`, row by row.
+///
+/// # Panics
+/// The shapes do not fit.
+pub fn add_matmul(precision: Precision, a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32]) {
+    assert_eq!(out.len(), a.rows * b.columns, "result of a product");
     let target = Target {
         data: out.as_mut_ptr(),
-        stride: n,
+        stride: b.columns,
     };
-    run(kernel, a, b, start, target, true);
-    // SAFETY: `run` wrote all m * n elements, for which there is capacity.
-    unsafe { out.set_len(m * n) };
+    run(kernel(precision), a, b, Begin::Held, target, true);
+}
+
+/// The right side of products, packed once for all of them.
+#[derive(Debug)]
+pub struct Packed {
+    kernel: Kernel,
+    depth: usize,
+    columns: usize,
+    panels: Vec<u32>,
+}
+
+impl Packed {
+    /// Packs `matrix` for products in `precision`.
+    pub fn new(precision: Precision, matrix: Matrix<'_>) -> Self {
+        let kernel = kernel(precision);
+        let mut panels = Vec::new();
+        pack_all(kernel, matrix, Side::Right, &mut panels, true);
+        Self {
+            kernel,
+            depth: matrix.rows,
+            columns: matrix.columns,
+            panels,
+        }
+    }
+}
+
+/// [`matmul`] with a right side that is packed already, to the same bits.
+///
+/// # Panics
+/// The shapes do not fit.
+pub fn matmul_packed(a: Matrix<'_>, b: &Packed, start: Start<'_>) -> Vec<f32> {
+    let (m, n) = (a.rows, b.columns);
+    assert_eq!(a.columns, b.depth, "depth of a product");
+    start.check(n);
+    let (mut left, right) = SCRATCH.take();
+    // SAFETY: `multiply` writes all m * n elements.
+    let out = unsafe {
+        written(m * n, n, |out| {
+            let panels = aligned(&b.panels);
+            let start = Begin::At(start);
+            multiply(b.kernel, a, panels, n, start, out.target, true, &mut left);
+        })
+    };
+    SCRATCH.set((left, right));
     out
 }
 
@@ -196,11 +257,26 @@ pub(super) unsafe fn multiply_alone(
         data: unsafe { out.target.data.add(first) },
         stride,
     };
-    run(kernel(precision), a, b, Start::Zero, target, false);
+    run(
+        kernel(precision),
+        a,
+        b,
+        Begin::At(Start::Zero),
+        target,
+        false,
+    );
+}
+
+/// What an element begins with.
+#[derive(Clone, Copy)]
+enum Begin<'a> {
+    At(Start<'a>),
+    /// What lies in its place.
+    Held,
 }
 
 /// An inner kernel and how its panels are packed.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Kernel {
     /// Rows and columns of the tile that it computes.
     rows: usize,
@@ -309,16 +385,106 @@ fn run(
     kernel: Kernel,
     a: Matrix<'_>,
     b: Matrix<'_>,
-    start: Start<'_>,
+    begin: Begin<'_>,
     out: Target,
     parallel: bool,
 ) {
-    let (m, n, depth) = (a.rows, b.columns, a.columns);
+    assert_eq!(a.columns, b.rows, "depth of a product");
+    let (mut left, mut right) = SCRATCH.take();
+    pack_all(kernel, b, Side::Right, &mut right, parallel);
+    let panels = aligned(&right);
+    multiply(
+        kernel, a, panels, b.columns, begin, out, parallel, &mut left,
+    );
+    SCRATCH.set((left, right));
+}
+
+/// Copies one side of a product into panels, in `scratch` from the first cache line on.
+fn pack_all(
+    kernel: Kernel,
+    matrix: Matrix<'_>,
+    side: Side,
+    scratch: &mut Vec<u32>,
+    parallel: bool,
+) {
+    let (lanes, depth, width, depth_contiguous) = match side {
+        Side::Left => (matrix.rows, matrix.columns, kernel.rows, !matrix.transposed),
+        Side::Right => (
+            matrix.columns,
+            matrix.rows,
+            kernel.columns,
+            matrix.transposed,
+        ),
+    };
+    let (panels, panel) = (lanes.div_ceil(width), width * DEPTH);
+    let passes = depth.div_ceil(kernel.unit).div_ceil(DEPTH);
+    let used = passes * panels * panel;
+    grow(scratch, used);
+    if used == 0 {
+        return;
+    }
+    let pack = |pass: usize, first: usize, out: &mut [u32]| {
+        let from = pass * DEPTH * kernel.unit;
+        let panels = out.len() / panel;
+        let packed = Pack {
+            source: matrix.data,
+            stride: matrix.stride,
+            depth_contiguous,
+            lane: first * width,
+            lanes: (panels * width).min(lanes - first * width),
+            from,
+            depth: (DEPTH * kernel.unit).min(depth - from),
+            out,
+        };
+        let pack = match side {
+            Side::Left => kernel.pack_left,
+            Side::Right => kernel.pack_right,
+        };
+        // SAFETY: the kernel was chosen for this processor's features.
+        unsafe { pack(packed) };
+    };
+    let used = &mut aligned_mut(scratch)[..used];
+    let count = kernel.panels_together;
+    if parallel {
+        let all = used
+            .par_chunks_mut(panels * panel)
+            .enumerate()
+            .with_max_len(1);
+        all.for_each(|(pass, used)| {
+            let some = used
+                .par_chunks_mut(count * panel)
+                .enumerate()
+                .with_max_len(1);
+            some.for_each(|(i, out)| pack(pass, i * count, out));
+        });
+    } else {
+        for (pass, used) in used.chunks_mut(panels * panel).enumerate() {
+            for (i, out) in used.chunks_mut(count * panel).enumerate() {
+                pack(pass, i * count, out);
+            }
+        }
+    }
+}
+
+/// Computes the tiles of a product of `a` and `n` columns that are packed in `right`; `a` is packed
+/// into `scratch` where the kernel does not read it as it lies.
+#[allow(clippy::too_many_arguments)]
+fn multiply(
+    kernel: Kernel,
+    a: Matrix<'_>,
+    right_used: &[u32],
+    n: usize,
+    begin: Begin<'_>,
+    out: Target,
+    parallel: bool,
+    scratch: &mut Vec<u32>,
+) {
+    let (m, depth) = (a.rows, a.columns);
     if m == 0 || n == 0 {
         return;
     }
     if depth == 0 {
-        fill(start, out, m, n);
+        fill(begin, out, m, n);
         return;
     }
     let units = depth.div_ceil(kernel.unit);
@@ -337,74 +503,16 @@ fn run(
         }
         false => LeftLayout::Rows,
     };
-    let left_packed = match left_layout {
-        LeftLayout::Source(_) => 0,
-        _ => passes * left_panels * left_panel,
-    };
-    let (mut left, mut right) = SCRATCH.take();
-    grow(&mut left, left_packed);
-    grow(&mut right, passes * right_panels * right_panel);
-    let left_used = &mut aligned(&mut left)[..left_packed];
-    let right_used = &mut aligned(&mut right)[..passes * right_panels * right_panel];
-
-    let pack = |matrix: Matrix<'_>, side: Side, pass: usize, panel: usize, out: &mut [u32]| {
-        let from = pass * DEPTH * kernel.unit;
-        let (source, lanes, depth_contiguous, width) = match side {
-            Side::Left => (matrix.data, matrix.rows, !matrix.transposed, kernel.rows),
-            Side::Right => (
-                matrix.data,
-                matrix.columns,
-                matrix.transposed,
-                kernel.columns,
-            ),
-        };
-        let panels = out.len() / (width * DEPTH);
-        let packed = Pack {
-            source,
-            stride: matrix.stride,
-            depth_contiguous,
-            lane: panel * width,
-            lanes: (panels * width).min(lanes - panel * width),
-            from,
-            depth: (DEPTH * kernel.unit).min(depth - from),
-            out,
-        };
-        let pack = match side {
-            Side::Left => kernel.pack_left,
-            Side::Right => kernel.pack_right,
-        };
-        // SAFETY: the kernel was chosen for this processor's features.
-        unsafe { pack(packed) };
-    };
-    let pack_side =
-        |matrix: Matrix<'_>, side: Side, panel: usize, panels: usize, used: &mut [u32]| {
-            if used.is_empty() {
-                return;
-            }
-            let count = kernel.panels_together;
-            if parallel {
-                let all = used.par_chunks_mut(panels * panel).enumerate();
-                all.for_each(|(pass, used)| {
-                    let some = used.par_chunks_mut(count * panel).enumerate();
-                    some.for_each(|(i, out)| pack(matrix, side, pass, i * count, out));
-                });
-            } else {
-                for (pass, used) in used.chunks_mut(panels * panel).enumerate() {
-                    for (i, out) in used.chunks_mut(count * panel).enumerate() {
-                        pack(matrix, side, pass, i * count, out);
-                    }
-                }
-            }
-        };
-    pack_side(b, Side::Right, right_panel, right_panels, right_used);
-    pack_side(a, Side::Left, left_panel, left_panels, left_used);
+    if !matches!(left_layout, LeftLayout::Source(_)) {
+        pack_all(kernel, a, Side::Left, scratch, parallel);
+    }
+    let left_used = aligned(scratch);
     let (tile_rows, tile_columns) = match parallel {
         true => tiling(left_panels, right_panels),
         false => (left_panels, right_panels),
     };
     let across = right_panels.div_ceil(tile_columns.max(1));
     let tiles = left_panels.div_ceil(tile_rows.max(1)) * across;
-    let (left_used, right_used) = (&*left_used, &*right_used);
     let stride = out.stride;
     let compute = |tile: usize| {
         let (first_left, first_right) = (tile / across * tile_rows, tile % across * tile_columns);
@@ -417,8 +525,8 @@ fn run(
                 let next = right[right_panel.min(right.len() - right_panel)..].as_ptr();
                 let ahead_step = (size_of::<u32>() * right_panel).div_ceil(lefts.len() * depth);
                 let column = j * kernel.columns;
-                let bias = match start {
-                    Start::Bias(bias) if pass == 0 => bias[column..].as_ptr(),
+                let bias = match begin {
+                    Begin::At(Start::Bias(bias)) if pass == 0 => bias[column..].as_ptr(),
                     _ => std::ptr::null(),
                 };
                 for i in lefts.clone() {
@@ -442,7 +550,7 @@ fn run(
                         rows: kernel.rows.min(m - row),
                         columns: kernel.columns.min(n - column),
                         bias,
-                        add: pass > 0,
+                        add: pass > 0 || matches!(begin, Begin::Held),
                         ahead: next.cast::<u8>().wrapping_add(ahead),
                         ahead_step,
                     };
@@ -454,20 +562,20 @@ fn run(
         }
     };
     if parallel {
-        (0..tiles).into_par_iter().for_each(compute);
+        (0..tiles).into_par_iter().with_max_len(1).for_each(compute);
     } else {
         (0..tiles).for_each(compute);
     }
-    SCRATCH.set((left, right));
 }
 
 /// A product over no depth: where it starts from.
-fn fill(start: Start<'_>, out: Target, m: usize, n: usize) {
+fn fill(begin: Begin<'_>, out: Target, m: usize, n: usize) {
     for row in 0..m {
         for column in 0..n {
-            let value = match start {
-                Start::Zero => 0.0,
-                Start::Bias(bias) => bias[column],
+            let value = match begin {
+                Begin::At(Start::Zero) => 0.0,
+                Begin::At(Start::Bias(bias)) => bias[column],
+                Begin::Held => continue,
             };
             // SAFETY: `out` is `m` by `n`.
             unsafe { out.at(row, column).write(value) };
@@ -491,9 +599,19 @@ fn grow(buffer: &mut Vec<u32>, length: usize) {
 
 /// A scratch buffer from the first unit on that begins a cache line: vectors as long as a line would
 /// otherwise each lie in two.
-fn aligned(buffer: &mut [u32]) -> &mut [u32] {
-    let skip = buffer.as_ptr().align_offset(LINE * size_of::<u32>());
-    &mut buffer[skip..]
+fn aligned(buffer: &[u32]) -> &[u32] {
+    &buffer[line_start(buffer)..]
+}
+
+/// [`aligned`], to be written.
+fn aligned_mut(buffer: &mut [u32]) -> &mut [u32] {
+    let start = line_start(buffer);
+    &mut buffer[start..]
+}
+
+fn line_start(buffer: &[u32]) -> usize {
+    let units = buffer.as_ptr().align_offset(LINE * size_of::<u32>());
+    units.min(buffer.len())
 }
 
 /// Panels down and across in one task: blocks of the left side that a second-level cache holds

@@ -73,7 +73,7 @@ pub fn layer_norm_backward(
 
 /// The sum of all rows of `width` numbers.
 pub fn column_sums(values: &[f32], width: usize) -> Vec<f32> {
-    let blocks = values.par_chunks(BLOCK * width);
+    let blocks = values.par_chunks(BLOCK * width).with_max_len(1);
     let partial: Vec<Vec<f32>> = blocks
         .map(|block| {
             let mut sums = vec![0.0; width];

@@ -58,24 +58,6 @@ pub(super) fn dense<B: Backend, C: CheckpointStrategy>(
     record!(B, C, steps::Dense, nodes, (x, weight, precision), out)
 }
 
-pub(super) fn project<B: Backend, C: CheckpointStrategy>(
-    x: Outer<B, C, 2>,
-    weights: [Outer<B, C, 2>; 3],
-    biases: [Outer<B, C, 1>; 3],
-    precision: Precision,
-) -> Outer<B, C, 2> {
-    let x = lower(x);
-    let ([q, k, v], [qb, kb, vb]) = (weights.map(lower), biases.map(lower));
-    let nodes = [&x, &q, &k, &v, &qb, &kb, &vb].map(|parent| parent.node.clone());
-    let weights = [q, k, v].map(|weight| raise::<B, 2>(weight.primitive));
-    let biases = [qb, kb, vb].map(|bias| raise::<B, 1>(bias.primitive));
-    let x = rounded(raise::<B, 2>(x.primitive), precision);
-    let weight = rounded(Tensor::cat(weights.into(), 0), precision);
-    let product = x.clone().matmul(weight.clone().transpose());
-    let out = widened(product, precision) + Tensor::cat(biases.into(), 0).unsqueeze();
-    record!(B, C, steps::Project, nodes, (x, weight, precision), out)
-}
-
 pub(super) fn activate<B: Backend, C: CheckpointStrategy>(
     x: Outer<B, C, 2>,
     kind: Activation,
@@ -247,15 +229,6 @@ macro_rules! implement {
                 eps: f64,
             ) -> Tensor<Self, 2> {
                 normalize(x, residual, weight, bias, eps)
-            }
-
-            fn project(
-                x: Tensor<Self, 2>,
-                weights: [Tensor<Self, 2>; 3],
-                biases: [Tensor<Self, 1>; 3],
-                precision: Precision,
-            ) -> Tensor<Self, 2> {
-                project(x, weights, biases, precision)
             }
 
             fn attend(

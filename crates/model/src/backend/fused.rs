@@ -4,13 +4,17 @@
 mod forward;
 mod steps;
 
+use std::sync::Arc;
+
 use albert_checkpoint::Activation;
 use albert_kernels::training::memory::keep_freed;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::ops::{Backward, OpsKind};
 use burn::backend::{Autodiff, Flex};
+use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Int, Tensor};
 
+use super::shared::{Kept, Shared};
 use super::{AlbertBackend, Precision, lower, plain, raise};
 use crate::dropout::Dropout;
 use crate::rows::{Rows, Selection};
@@ -47,14 +51,21 @@ impl AlbertBackend for Flex {
         raise(forward::normalize(&lower(x), residual.as_ref(), &weight, &bias, eps).out)
     }
 
-    fn project(
-        x: Tensor<Self, 2>,
-        weights: [Tensor<Self, 2>; 3],
-        biases: [Tensor<Self, 1>; 3],
+    fn share(
+        weights: Vec<Tensor<Self, 2>>,
+        biases: Vec<Tensor<Self, 1>>,
         precision: Precision,
-    ) -> Tensor<Self, 2> {
-        let (weight, bias) = forward::beside(&weights.map(lower), &biases.map(lower));
-        raise(forward::dense(&lower(x), &weight, &bias, precision))
+    ) -> Shared<Self> {
+        let weights: Vec<_> = weights.into_iter().map(lower).collect();
+        let biases: Vec<_> = biases.into_iter().map(lower).collect();
+        let (weight, bias) = forward::beside(&weights, &biases);
+        Shared::new(raise(weight), raise(bias), precision)
+    }
+
+    fn dense_shared(x: Tensor<Self, 2>, shared: &Shared<Self>) -> Tensor<Self, 2> {
+        let (weight, bias) = (lower(shared.weight.clone()), lower(shared.bias.clone()));
+        let out = forward::dense_shared(&lower(x), &weight, &bias, &shared.kept, shared.precision);
+        raise(out)
     }
 
     fn attend(
@@ -159,22 +170,40 @@ impl<C: CheckpointStrategy> AlbertBackend for Autodiff<Flex, C> {
         }
     }
 
-    fn project(
-        x: Tensor<Self, 2>,
-        weights: [Tensor<Self, 2>; 3],
-        biases: [Tensor<Self, 1>; 3],
+    fn share(
+        weights: Vec<Tensor<Self, 2>>,
+        biases: Vec<Tensor<Self, 1>>,
         precision: Precision,
-    ) -> Tensor<Self, 2> {
-        let x = lower(x);
-        let ([q, k, v], [qb, kb, vb]) = (weights.map(lower), biases.map(lower));
-        let nodes = [&x, &q, &k, &v, &qb, &kb, &vb].map(|parent| parent.node.clone());
-        let weights = [q.primitive, k.primitive, v.primitive];
-        let biases = [qb.primitive, kb.primitive, vb.primitive];
-        let (weight, bias) = forward::beside(&weights, &biases);
-        let out = forward::dense(&x.primitive, &weight, &bias, precision);
-        let step = steps::Project.prepare::<C>(nodes);
+    ) -> Shared<Self> {
+        let weights: Vec<_> = weights.into_iter().map(lower).collect();
+        let biases: Vec<_> = biases.into_iter().map(lower).collect();
+        let numbers = |sides: &[FloatTensor<Self>]| -> Vec<_> {
+            sides.iter().map(|side| side.primitive.clone()).collect()
+        };
+        let (weight, bias) = forward::beside(&numbers(&weights), &numbers(&biases));
+        let kept = Arc::<Kept>::default();
+        let weight = steps::share::<C>(&weights, &biases, weight, kept.clone());
+        Shared {
+            weight: raise(weight),
+            // Its gradient goes the weight's way.
+            bias: Tensor::from_inner(raise(bias)),
+            precision,
+            kept,
+        }
+    }
+
+    fn dense_shared(x: Tensor<Self, 2>, shared: &Shared<Self>) -> Tensor<Self, 2> {
+        keep_freed();
+        let (x, weight) = (lower(x), lower(shared.weight.clone()));
+        let bias = lower(shared.bias.clone()).primitive;
+        let (kept, precision) = (&shared.kept, shared.precision);
+        let out = forward::dense_shared(&x.primitive, &weight.primitive, &bias, kept, precision);
+        let step = steps::DenseShared.prepare::<C>([x.node.clone(), weight.node.clone()]);
         raise(match step.compute_bound().stateful() {
-            OpsKind::Tracked(step) => step.finish((x.primitive, weight, precision), out),
+            OpsKind::Tracked(step) => {
+                let state = (x.primitive, weight.primitive, precision, kept.clone());
+                step.finish(state, out)
+            }
             OpsKind::UnTracked(step) => step.finish(out),
         })
     }

@@ -6,7 +6,7 @@ use burn::tensor::{
     FloatDType, IndexingUpdateOp, Int, Tensor, TensorData, activation as burn_activation,
 };
 
-use super::Precision;
+use super::{Precision, Shared};
 
 use crate::dropout::{self, Dropout};
 use crate::rows::{Rows, Selection};
@@ -91,15 +91,12 @@ pub(super) fn normalize<B: Backend>(
     centred / (variance + eps).sqrt() * weight.unsqueeze() + bias.unsqueeze()
 }
 
-pub(super) fn project<B: Backend>(
-    x: Tensor<B, 2>,
-    weights: [Tensor<B, 2>; 3],
-    biases: [Tensor<B, 1>; 3],
+pub(super) fn share<B: Backend>(
+    weights: Vec<Tensor<B, 2>>,
+    biases: Vec<Tensor<B, 1>>,
     precision: Precision,
-) -> Tensor<B, 2> {
-    let sides = weights.into_iter().zip(biases);
-    let sides = sides.map(|(weight, bias)| dense(x.clone(), weight, bias, precision));
-    Tensor::cat(sides.collect(), 1)
+) -> Shared<B> {
+    Shared::new(Tensor::cat(weights, 0), Tensor::cat(biases, 0), precision)
 }
 
 /// Attention with the full matrix of scores, of rows that are or get padded to the longest.

@@ -7,7 +7,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 
 use albert_checkpoint::Activation;
 
-use super::{Precision, plain};
+use super::{Precision, Shared, plain};
 use crate::Cpu;
 use crate::dropout::Dropout;
 use crate::rows::Rows;
@@ -106,25 +106,41 @@ pub(super) fn dense(ours: impl Fn(Cpu2, Cpu2, Cpu1, Precision) -> Cpu2) {
     }
 }
 
-/// The same for the projection of queries, keys and values.
-pub(super) fn project(ours: impl Fn(Cpu2, [Cpu2; 3], [Cpu1; 3], Precision) -> Cpu2) {
+/// The same for layers that are shared, three beside each other and one alone, in two products each.
+pub(super) fn shared(
+    share: impl Fn(Vec<Cpu2>, Vec<Cpu1>, Precision) -> Shared<Cpu>,
+    dense: impl Fn(Cpu2, &Shared<Cpu>) -> Cpu2,
+) {
+    let precision = Precision::F32;
     for (tokens, width) in [(1, 4), (70, 24), (600, 24)] {
         let weight = || random([width, width]);
         let bias = || random([1, width]);
-        let inputs = [
-            random([tokens, width]),
-            weight(),
-            weight(),
-            weight(),
-            bias(),
-            bias(),
-            bias(),
-        ];
+        let x = random([tokens, width]);
         agree(
-            inputs,
-            |[x, q, k, v, a, b, c]| ours(x, [q, k, v], [a, b, c].map(flat), Precision::F32),
+            [x, weight(), weight(), weight(), bias(), bias(), bias()],
             |[x, q, k, v, a, b, c]| {
-                plain::project(x, [q, k, v], [a, b, c].map(flat), Precision::F32)
+                let shared = share(vec![q, k, v], vec![flat(a), flat(b), flat(c)], precision);
+                let once = dense(x, &shared);
+                dense(once.narrow(1, width, width), &shared)
+            },
+            |[x, q, k, v, a, b, c]| {
+                let sides = [(q, flat(a)), (k, flat(b)), (v, flat(c))];
+                let of = |x: Cpu2, (weight, bias): (Cpu2, Cpu1)| {
+                    plain::dense(x, weight, bias, precision)
+                };
+                let once = of(x, sides[1].clone());
+                Tensor::cat(sides.map(|side| of(once.clone(), side)).into(), 1)
+            },
+        );
+        agree(
+            [random([tokens, width]), weight(), bias()],
+            |[x, w, b]| {
+                let shared = share(vec![w], vec![flat(b)], precision);
+                dense(dense(x, &shared), &shared)
+            },
+            |[x, w, b]| {
+                let of = |x| plain::dense(x, w.clone(), flat(b.clone()), precision);
+                of(of(x))
             },
         );
     }

@@ -70,13 +70,53 @@ fn check(kernel: Kernel, tolerance: impl Fn(usize) -> f32) {
                 let mut found = vec![f32::NAN; m * n];
                 let data = found.as_mut_ptr();
                 let target = Target { data, stride: n };
-                run(kernel, left, right, start, target, k % 2 == 0);
-                let expected = plain(left, right, bias);
-                for (found, expected) in found.iter().zip(&expected) {
-                    let difference = (found - expected).abs();
-                    assert!(
-                        difference <= tolerance(k),
-                        "{m} x {n} x {k}, {left_transposed} {right_transposed}: {found} {expected}"
+                run(kernel, left, right, Begin::At(start), target, k % 2 == 0);
+                let mut expected = plain(left, right, bias);
+                let what = format!("{m} x {n} x {k}, {left_transposed} {right_transposed}");
+                near(&found, &expected, tolerance(k), &what);
+                // Once more, on top of what is there.
+                let data = found.as_mut_ptr();
+                let target = Target { data, stride: n };
+                run(kernel, left, right, Begin::Held, target, k % 2 == 1);
+                let more = plain(left, right, None);
+                for (expected, more) in expected.iter_mut().zip(more) {
+                    *expected += more;
+                }
+                near(&found, &expected, 3.0 * tolerance(k), &what);
+            }
+        }
+    }
+}
+
+fn near(found: &[f32], expected: &[f32], tolerance: f32, what: &str) {
+    for (found, expected) in found.iter().zip(expected) {
+        let difference = (found - expected).abs();
+        assert!(difference <= tolerance, "{what}: {found} {expected}");
+    }
+}
+
+/// Whatever the precision, and wherever the sides lie.
+#[test]
+fn a_side_packed_once_gives_the_same_bits_every_time() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        for (m, n, k) in [
+            (13, 33, 1024),
+            (30, 70, 600),
+            (1, 1, 1),
+            (3, 4, 0),
+            (0, 3, 4),
+            (3, 0, 4),
+        ] {
+            let (a, b, bias) = (numbers(1, m * k), numbers(2, k * n), numbers(3, n));
+            let left = Matrix::new(&a, m, k);
+            for right in [Matrix::new(&b, k, n), Matrix::new(&b, n, k).transposed()] {
+                let packed = Packed::new(precision, right);
+                for start in [Start::Zero, Start::Bias(&bias)] {
+                    let found = matmul_packed(left, &packed, start);
+                    assert_eq!(
+                        found,
+                        matmul(precision, left, right, start),
+                        "{m} x {n} x {k}"
                     );
                 }
             }

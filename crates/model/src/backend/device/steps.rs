@@ -102,35 +102,6 @@ fn over_outputs<B: Backend>(
     sums::of_columns(products.reshape([parts, tokens * inputs])).reshape([tokens, inputs])
 }
 
-/// Three dense layers of one input; the weight of the state is all three below each other.
-#[derive(Debug)]
-pub(super) struct Project;
-
-impl<B: Backend> Backward<B, 7> for Project {
-    type State = Factors<B>;
-
-    fn backward(self, ops: Ops<Self::State, 7>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let gradient: Tensor<B, 2> = raise(grads.consume::<B>(&ops.node));
-        let (x, weight, precision) = ops.state;
-        let outputs = weight.dims()[0] / 3;
-        let [of_x, weights @ .., q_bias, k_bias, v_bias] = ids!(ops.parents);
-        let of_biases = sums::of_columns(gradient.clone());
-        for (side, node) in [q_bias, k_bias, v_bias].into_iter().enumerate() {
-            register(grads, node, || {
-                of_biases.clone().narrow(0, side * outputs, outputs)
-            });
-        }
-        let gradient = rounded(gradient, precision);
-        let of_weights = over_tokens(gradient.clone(), x, precision);
-        for (side, node) in weights.into_iter().enumerate() {
-            register(grads, node, || {
-                of_weights.clone().narrow(0, side * outputs, outputs)
-            });
-        }
-        register(grads, of_x, || over_outputs(gradient, weight, precision));
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Gelu;
 

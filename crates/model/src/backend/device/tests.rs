@@ -5,6 +5,7 @@ use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::tensor::TensorData;
 
 use super::*;
+use crate::backend::shared::Shared;
 use crate::backend::twins::{self, DROPOUTS, agree, random, uniform};
 
 #[test]
@@ -13,8 +14,12 @@ fn dense_equals_its_twin() {
 }
 
 #[test]
-fn projection_equals_its_twin() {
-    twins::project(project::<Flex, NoCheckpointing>);
+fn shared_layers_equal_their_twin() {
+    let dense_shared = |x, shared: &Shared<crate::Cpu>| {
+        let (weight, bias) = (shared.weight.clone(), shared.bias.clone());
+        dense::<Flex, NoCheckpointing>(x, weight, bias, shared.precision)
+    };
+    twins::shared(plain::share, dense_shared);
 }
 
 #[test]

@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use albert_kernels::training::matmul::{Matrix, Start, matmul};
+use albert_kernels::training::matmul::{Matrix, Start, matmul, matmul_packed};
 use albert_kernels::training::{activation, attention, cross_entropy, norm};
 use burn::backend::flex::FlexTensor;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 
 use super::super::Precision;
+use super::super::shared::Kept;
 use crate::dropout::Dropout;
 use crate::rows::{Rows, Selection};
 
@@ -52,17 +53,34 @@ pub(super) fn dense(
     tensor(out, [tokens, outputs])
 }
 
+/// [`dense`] with a weight of which `kept` keeps what products take.
+pub(super) fn dense_shared(
+    x: &FlexTensor,
+    weight: &FlexTensor,
+    bias: &FlexTensor,
+    kept: &Kept,
+    precision: Precision,
+) -> FlexTensor {
+    let ([tokens, inputs], [outputs, _]) = (size(x), size(weight));
+    let (x, weight, bias) = (numbers(x), numbers(weight), numbers(bias));
+    let weight = kept.forward(precision, Matrix::new(&weight, outputs, inputs));
+    let x = Matrix::new(&x, tokens, inputs);
+    let out = matmul_packed(x, weight, Start::Bias(&bias));
+    tensor(out, [tokens, outputs])
+}
+
 /// Weights below each other, and biases, so that one product does for all.
 pub(super) fn beside(weights: &[FlexTensor], biases: &[FlexTensor]) -> (FlexTensor, FlexTensor) {
+    if let ([weight], [bias]) = (weights, biases) {
+        return (weight.clone(), bias.clone());
+    }
     let joined = |parts: &[FlexTensor]| -> Vec<f32> {
-        parts
-            .iter()
-            .flat_map(|part| numbers(part).into_owned())
-            .collect()
+        let parts: Vec<_> = parts.iter().map(numbers).collect();
+        parts.concat()
     };
+    let inputs = weights.first().map_or(0, |weight| size(weight)[1]);
     let (weight, bias) = (joined(weights), joined(biases));
     let outputs = bias.len();
-    let inputs = weight.len() / outputs;
     (tensor(weight, [outputs, inputs]), tensor(bias, [outputs]))
 }
 

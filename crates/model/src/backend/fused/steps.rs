@@ -2,14 +2,17 @@
 
 use std::sync::Arc;
 
-use albert_kernels::training::matmul::{Matrix, Precision, Start, matmul};
+use albert_kernels::training::matmul::{Matrix, Precision, Start, matmul, matmul_packed};
 use albert_kernels::training::{activation, attention, cross_entropy, norm};
-use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::flex::FlexTensor;
+use burn::backend::{Autodiff, Flex};
+use burn::tensor::ops::FloatTensor;
 
+use super::super::shared::Kept;
 use super::forward::{Plan, numbers, owned, size, tensor};
 
 /// The input, the weight, and how they were multiplied.
@@ -57,42 +60,88 @@ impl Backward<Flex, 3> for Dense {
     }
 }
 
-/// Three dense layers of one input; the weight of the state is all three below each other.
+/// A dense layer whose weight others share, too. Of the weight's and the bias's gradients nothing is
+/// handed to the graph: they are added up where the weight is kept, until [`Share`] hands them on.
 #[derive(Debug)]
-pub(super) struct Project;
+pub(super) struct DenseShared;
 
-impl Backward<Flex, 7> for Project {
-    type State = DenseState;
+impl Backward<Flex, 2> for DenseShared {
+    type State = (FlexTensor, FlexTensor, Precision, Arc<Kept>);
 
-    fn backward(self, ops: Ops<Self::State, 7>, grads: &mut Gradients, _: &mut Checkpointer) {
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let gradient = grads.consume::<Flex>(&ops.node);
         let gradient = numbers(&gradient);
-        let [all_outputs, inputs] = size(&ops.state.1);
-        let outputs = all_outputs / 3;
-        let [x, q, k, v, q_bias, k_bias, v_bias] = ops.parents;
-        if let Some(node) = x {
-            grads.register::<Flex>(node.id, of_input(&ops.state, &gradient));
+        let (x, weight, precision, kept) = &ops.state;
+        let ([tokens, inputs], [outputs, _]) = (size(x), size(weight));
+        let [of_x, of_weight] = ops.parents;
+        if let Some(node) = of_x {
+            let weight = numbers(weight);
+            let weight = kept.backward(*precision, Matrix::new(&weight, outputs, inputs));
+            let gradient = Matrix::new(&gradient, tokens, outputs);
+            let of_x = matmul_packed(gradient, weight, Start::Zero);
+            grads.register::<Flex>(node.id, tensor(of_x, [tokens, inputs]));
         }
-        let weights = [q, k, v];
-        if weights.iter().any(Option::is_some) {
-            let of_weights = of_weight(&ops.state, &gradient);
-            let parts = of_weights.chunks_exact(outputs * inputs);
-            for (node, part) in weights.into_iter().zip(parts) {
-                if let Some(node) = node {
-                    grads.register::<Flex>(node.id, tensor(part.to_vec(), [outputs, inputs]));
-                }
+        if of_weight.is_some() {
+            kept.add(
+                *precision,
+                &gradient,
+                &numbers(x),
+                [tokens, outputs, inputs],
+            );
+        }
+    }
+}
+
+/// Weights, then as many biases, that became one of each for many [`DenseShared`].
+#[derive(Debug)]
+struct Share;
+
+impl<const N: usize> Backward<Flex, N> for Share {
+    type State = (Arc<Kept>, usize);
+
+    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (kept, inputs) = ops.state;
+        let Some((weight, bias)) = kept.take_gradients() else {
+            return;
+        };
+        let outputs = bias.len() / (N / 2);
+        let (weights, biases) = ops.parents.split_at(N / 2);
+        for (node, part) in weights.iter().zip(weight.chunks_exact(outputs * inputs)) {
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, tensor(part.to_vec(), [outputs, inputs]));
             }
         }
-        let biases = [q_bias, k_bias, v_bias];
-        if biases.iter().any(Option::is_some) {
-            let of_biases = norm::column_sums(&gradient, all_outputs);
-            let parts = of_biases.chunks_exact(outputs);
-            for (node, part) in biases.into_iter().zip(parts) {
-                if let Some(node) = node {
-                    grads.register::<Flex>(node.id, tensor(part.to_vec(), [outputs]));
-                }
+        for (node, part) in biases.iter().zip(bias.chunks_exact(outputs)) {
+            if let Some(node) = node {
+                grads.register::<Flex>(node.id, tensor(part.to_vec(), [outputs]));
             }
         }
+    }
+}
+
+/// What becomes of `weights` of one shape and as many `biases` once they are `joined`.
+///
+/// # Panics
+/// They are not one or three of each.
+pub(super) fn share<C: CheckpointStrategy>(
+    weights: &[FloatTensor<Autodiff<Flex, C>>],
+    biases: &[FloatTensor<Autodiff<Flex, C>>],
+    joined: FlexTensor,
+    kept: Arc<Kept>,
+) -> FloatTensor<Autodiff<Flex, C>> {
+    let state = (kept, size(&joined)[1]);
+    macro_rules! record {
+        ($($parent:ident),*) => {
+            match Share.prepare::<C>([$($parent.node.clone()),*]).compute_bound().stateful() {
+                OpsKind::Tracked(step) => step.finish(state, joined),
+                OpsKind::UnTracked(step) => step.finish(joined),
+            }
+        };
+    }
+    match (weights, biases) {
+        ([weight], [bias]) => record!(weight, bias),
+        ([q, k, v], [q_bias, k_bias, v_bias]) => record!(q, k, v, q_bias, k_bias, v_bias),
+        _ => panic!("{} weights and {} biases", weights.len(), biases.len()),
     }
 }
 

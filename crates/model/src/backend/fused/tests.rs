@@ -10,8 +10,8 @@ fn dense_equals_its_plain_twin() {
 }
 
 #[test]
-fn projection_equals_its_plain_twin() {
-    twins::project(Cpu::project);
+fn shared_layers_equal_their_plain_twin() {
+    twins::shared(Cpu::share, Cpu::dense_shared);
 }
 
 #[test]
