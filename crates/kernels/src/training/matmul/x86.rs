@@ -43,7 +43,7 @@ const AVX512: Kernel = Kernel {
     rows: ROWS,
     columns: COLUMNS,
     unit: 1,
-    panels_together: 4,
+    panels_together: 16,
     reads_rows: true,
     pack_left: pack_left_f32,
     pack_right: pack_right_f32,
@@ -69,7 +69,96 @@ fn pack_left_f32(pack: Pack<'_>) {
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn pack_right_f32(pack: Pack<'_>) {
-    pack_f32::<COLUMNS>(pack, false);
+    if !pack.depth_contiguous {
+        return pack_f32::<COLUMNS>(pack, false);
+    }
+    let squares = pack.depth - pack.depth % 16;
+    for (index, out) in pack.out.chunks_exact_mut(COLUMNS * DEPTH).enumerate() {
+        let first = index * COLUMNS;
+        let lanes = COLUMNS.min(pack.lanes - first);
+        if lanes < COLUMNS {
+            out[..pack.depth * COLUMNS].fill(0);
+        }
+        let whole = lanes - lanes % 16;
+        // Squares of 16 by 16 are turned in registers, the edges number by number.
+        for lane in (0..whole).step_by(16) {
+            for d in (0..squares).step_by(16) {
+                let at = (pack.lane + first + lane) * pack.stride + pack.from + d;
+                let from = &pack.source[at..at + 15 * pack.stride + 16];
+                let to = &mut out[d * COLUMNS + lane..][..15 * COLUMNS + 16];
+                // SAFETY: 16 rows of 16 numbers lie within both.
+                unsafe { transpose_square(from.as_ptr(), pack.stride, to.as_mut_ptr()) };
+            }
+        }
+        for lane in 0..lanes {
+            let at = (pack.lane + first + lane) * pack.stride + pack.from;
+            let values = &pack.source[at..at + pack.depth];
+            let done = if lane < whole { squares } else { 0 };
+            let to = out[done * COLUMNS..].chunks_exact_mut(COLUMNS);
+            for (to, value) in to.zip(&values[done..]) {
+                to[lane] = value.to_bits();
+            }
+        }
+    }
+}
+
+/// Writes 16 rows of 16 numbers, which lie `stride` apart, as the columns of rows of [`COLUMNS`].
+///
+/// # Safety
+/// The 16 rows are there to be read, and to be written.
+#[target_feature(enable = "avx512f")]
+#[inline]
+unsafe fn transpose_square(from: *const f32, stride: usize, to: *mut u32) {
+    // SAFETY: the caller's promise.
+    let rows: [__m512; 16] =
+        std::array::from_fn(|row| unsafe { _mm512_loadu_ps(from.add(row * stride)) });
+    // Within each quarter of a vector: number k of rows 4 g to 4 g + 3, for every g, at 4 g + k.
+    let mut quads = [_mm512_setzero_ps(); 16];
+    for (rows, quads) in rows
+        .as_chunks::<4>()
+        .0
+        .iter()
+        .zip(quads.as_chunks_mut::<4>().0)
+    {
+        let low = [
+            _mm512_castps_pd(_mm512_unpacklo_ps(rows[0], rows[1])),
+            _mm512_castps_pd(_mm512_unpacklo_ps(rows[2], rows[3])),
+        ];
+        let high = [
+            _mm512_castps_pd(_mm512_unpackhi_ps(rows[0], rows[1])),
+            _mm512_castps_pd(_mm512_unpackhi_ps(rows[2], rows[3])),
+        ];
+        *quads = [
+            _mm512_castpd_ps(_mm512_unpacklo_pd(low[0], low[1])),
+            _mm512_castpd_ps(_mm512_unpackhi_pd(low[0], low[1])),
+            _mm512_castpd_ps(_mm512_unpacklo_pd(high[0], high[1])),
+            _mm512_castpd_ps(_mm512_unpackhi_pd(high[0], high[1])),
+        ];
+    }
+    // Quarters 0 and 2 of two vectors, or 1 and 3.
+    const EVEN: i32 = 0b10_00_10_00;
+    const ODD: i32 = 0b11_01_11_01;
+    for k in 0..4 {
+        let (a, b, c, d) = (quads[k], quads[4 + k], quads[8 + k], quads[12 + k]);
+        let even = [
+            _mm512_shuffle_f32x4::<EVEN>(a, b),
+            _mm512_shuffle_f32x4::<EVEN>(c, d),
+        ];
+        let odd = [
+            _mm512_shuffle_f32x4::<ODD>(a, b),
+            _mm512_shuffle_f32x4::<ODD>(c, d),
+        ];
+        let columns = [
+            _mm512_shuffle_f32x4::<EVEN>(even[0], even[1]),
+            _mm512_shuffle_f32x4::<EVEN>(odd[0], odd[1]),
+            _mm512_shuffle_f32x4::<ODD>(even[0], even[1]),
+            _mm512_shuffle_f32x4::<ODD>(odd[0], odd[1]),
+        ];
+        for (quarter, column) in columns.into_iter().enumerate() {
+            // SAFETY: the caller's promise.
+            unsafe { _mm512_storeu_ps(to.add((4 * quarter + k) * COLUMNS).cast(), column) };
+        }
+    }
 }
 
 /// # Safety
@@ -94,20 +183,37 @@ unsafe fn compute_f32<const STEP: usize>(tile: &Tile, row_step: usize) {
     // SAFETY: the left side holds `depth` units of every row that the tile has (those that it
     // lacks are read as its last one), the right panel of every column.
     unsafe {
-        prefetch_out(tile);
         let last = tile.rows.saturating_sub(1);
         let rows: [*const f32; ROWS] =
             std::array::from_fn(|row| tile.left.cast::<f32>().add(row.min(last) * row_step));
         let mut right = tile.right.cast::<f32>();
-        for d in 0..tile.depth {
+        let mut d = 0;
+        macro_rules! unit {
+            () => {{
+                let (low, high) = (_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16)));
+                for (row, sums) in rows.iter().zip(&mut sums) {
+                    let spread = _mm512_set1_ps(*row.add(d * STEP));
+                    sums[0] = _mm512_fmadd_ps(spread, low, sums[0]);
+                    sums[1] = _mm512_fmadd_ps(spread, high, sums[1]);
+                }
+                right = right.add(COLUMNS);
+                d += 1;
+            }};
+        }
+        // A row of the result is asked for every two units: all at once they would keep the left
+        // side waiting.
+        let mut out = tile.out.cast_const();
+        while d < (2 * tile.rows).min(tile.depth - tile.depth % 2) {
+            _mm_prefetch::<_MM_HINT_ET0>(out.cast());
+            _mm_prefetch::<_MM_HINT_ET0>(out.wrapping_add(16).cast());
+            unit!();
+            _mm_prefetch::<_MM_HINT_ET0>(out.wrapping_add(COLUMNS - 1).cast());
+            out = out.wrapping_add(tile.stride);
+            unit!();
+        }
+        while d < tile.depth {
             fetch_ahead(tile, d);
-            let (low, high) = (_mm512_loadu_ps(right), _mm512_loadu_ps(right.add(16)));
-            for (row, sums) in rows.iter().zip(&mut sums) {
-                let spread = _mm512_set1_ps(*row.add(d * STEP));
-                sums[0] = _mm512_fmadd_ps(spread, low, sums[0]);
-                sums[1] = _mm512_fmadd_ps(spread, high, sums[1]);
-            }
-            right = right.add(COLUMNS);
+            unit!();
         }
         // A copy, or the address of the sums would keep one of them in memory inside the loop,
         // which halves the speed.
