@@ -180,17 +180,13 @@ pub fn matmul_packed(a: Matrix<'_>, b: &Packed, start: Start<'_>) -> Vec<f32> {
     let (m, n) = (a.rows, b.columns);
     assert_eq!(a.columns, b.depth, "depth of a product");
     start.check(n);
-    let (mut left, right) = SCRATCH.take();
     // SAFETY: `multiply` writes all m * n elements.
-    let out = unsafe {
+    unsafe {
         written(m * n, n, |out| {
-            let panels = aligned(&b.panels);
-            let start = Begin::At(start);
-            multiply(b.kernel, a, panels, n, start, out.target, true, &mut left);
+            let (panels, begin) = (aligned(&b.panels), Begin::At(start));
+            multiply(b.kernel, a, panels, n, begin, out.target, true);
         })
-    };
-    SCRATCH.set((left, right));
-    out
+    }
 }
 
 /// A matrix whose disjoint parts several tasks write.
@@ -376,9 +372,10 @@ fn kernel(precision: Precision) -> Kernel {
 }
 
 thread_local! {
-    /// Panels of the last product, kept for the next. Taken while in use: a task may be run in
-    /// the middle of another on the same thread.
-    static SCRATCH: Cell<(Vec<u32>, Vec<u32>)> = const { Cell::new((Vec::new(), Vec::new())) };
+    /// Panels of the last product's sides, kept for the next. Taken while in use: a task may be run
+    /// in the middle of another on the same thread.
+    static LEFT: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
+    static RIGHT: Cell<Vec<u32>> = const { Cell::new(Vec::new()) };
 }
 
 fn run(
@@ -390,13 +387,11 @@ fn run(
     parallel: bool,
 ) {
     assert_eq!(a.columns, b.rows, "depth of a product");
-    let (mut left, mut right) = SCRATCH.take();
+    let mut right = RIGHT.take();
     pack_all(kernel, b, Side::Right, &mut right, parallel);
     let panels = aligned(&right);
-    multiply(
-        kernel, a, panels, b.columns, begin, out, parallel, &mut left,
-    );
-    SCRATCH.set((left, right));
+    multiply(kernel, a, panels, b.columns, begin, out, parallel);
+    RIGHT.set(right);
 }
 
 /// Copies one side of a product into panels, in `scratch` from the first cache line on.
@@ -466,9 +461,8 @@ fn pack_all(
     }
 }
 
-/// Computes the tiles of a product of `a` and `n` columns that are packed in `right`; `a` is packed
-/// into `scratch` where the kernel does not read it as it lies.
-#[allow(clippy::too_many_arguments)]
+/// Computes the tiles of a product of `a` and `n` columns that are packed in `right_used`; `a` is
+/// packed where the kernel does not read it as it lies.
 fn multiply(
     kernel: Kernel,
     a: Matrix<'_>,
@@ -477,7 +471,6 @@ fn multiply(
     begin: Begin<'_>,
     out: Target,
     parallel: bool,
-    scratch: &mut Vec<u32>,
 ) {
     let (m, depth) = (a.rows, a.columns);
     if m == 0 || n == 0 {
@@ -503,10 +496,11 @@ fn multiply(
         }
         false => LeftLayout::Rows,
     };
+    let mut left = LEFT.take();
     if !matches!(left_layout, LeftLayout::Source(_)) {
-        pack_all(kernel, a, Side::Left, scratch, parallel);
+        pack_all(kernel, a, Side::Left, &mut left, parallel);
     }
-    let left_used = aligned(scratch);
+    let left_used = aligned(&left);
     let (tile_rows, tile_columns) = match parallel {
         true => tiling(left_panels, right_panels),
         false => (left_panels, right_panels),
@@ -566,6 +560,7 @@ fn multiply(
     } else {
         (0..tiles).for_each(compute);
     }
+    LEFT.set(left);
 }
 
 /// A product over no depth: where it starts from.
