@@ -104,8 +104,18 @@ impl<const N: usize> Backward<Flex, N> for Share {
         let Some((weight, bias)) = kept.take_gradients() else {
             return;
         };
-        let outputs = bias.len() / (N / 2);
         let (weights, biases) = ops.parents.split_at(N / 2);
+        let outputs = bias.len() / weights.len();
+        if let ([of_weight], [of_bias]) = (weights, biases) {
+            // Moved, not copied.
+            if let Some(node) = of_weight {
+                grads.register::<Flex>(node.id, tensor(weight, [outputs, inputs]));
+            }
+            if let Some(node) = of_bias {
+                grads.register::<Flex>(node.id, tensor(bias, [outputs]));
+            }
+            return;
+        }
         for (node, part) in weights.iter().zip(weight.chunks_exact(outputs * inputs)) {
             if let Some(node) = node {
                 grads.register::<Flex>(node.id, tensor(part.to_vec(), [outputs, inputs]));
