@@ -19,7 +19,7 @@ pub(crate) struct Shape {
 }
 
 /// Bytes a parameter between two steps, when nothing of the passes is kept: weights, gradients and both
-/// moments, each also as one flat row for the optimiser, and packed for products. Measured: 27 to 32 in steps
+/// moments, each also as one flat row for the optimiser, and packed for products. Measured: 26 to 32 in steps
 /// alone; a checkpoint comes on top.
 const STILL_BYTES: u64 = 60;
 

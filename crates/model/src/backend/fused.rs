@@ -4,17 +4,14 @@
 mod forward;
 mod steps;
 
-use std::sync::Arc;
-
 use albert_checkpoint::Activation;
 use albert_kernels::training::memory::keep_freed;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::ops::{Backward, OpsKind};
 use burn::backend::{Autodiff, Flex};
-use burn::tensor::ops::FloatTensor;
 use burn::tensor::{Int, Tensor};
 
-use super::shared::{Kept, Shared};
+use super::shared::Shared;
 use super::{AlbertBackend, Precision, lower, plain, raise};
 use crate::dropout::Dropout;
 use crate::rows::{Rows, Selection};
@@ -49,17 +46,6 @@ impl AlbertBackend for Flex {
         let residual = residual.map(lower);
         let (weight, bias) = (lower(weight), lower(bias));
         raise(forward::normalize(&lower(x), residual.as_ref(), &weight, &bias, eps).out)
-    }
-
-    fn share(
-        weights: Vec<Tensor<Self, 2>>,
-        biases: Vec<Tensor<Self, 1>>,
-        precision: Precision,
-    ) -> Shared<Self> {
-        let weights: Vec<_> = weights.into_iter().map(lower).collect();
-        let biases: Vec<_> = biases.into_iter().map(lower).collect();
-        let (weight, bias) = forward::beside(&weights, &biases);
-        Shared::new(raise(weight), raise(bias), precision)
     }
 
     fn dense_shared(x: Tensor<Self, 2>, shared: &Shared<Self>) -> Tensor<Self, 2> {
@@ -175,20 +161,18 @@ impl<C: CheckpointStrategy> AlbertBackend for Autodiff<Flex, C> {
         biases: Vec<Tensor<Self, 1>>,
         precision: Precision,
     ) -> Shared<Self> {
-        let weights: Vec<_> = weights.into_iter().map(lower).collect();
-        let biases: Vec<_> = biases.into_iter().map(lower).collect();
-        let numbers = |sides: &[FloatTensor<Self>]| -> Vec<_> {
-            sides.iter().map(|side| side.primitive.clone()).collect()
+        let joined = plain::share(weights, biases, precision);
+        let (weight, bias) = (lower(joined.weight), lower(joined.bias));
+        let step = steps::Share.prepare::<C>([weight.node.clone(), bias.node.clone()]);
+        let weight = match step.compute_bound().stateful() {
+            OpsKind::Tracked(step) => step.finish(joined.kept.clone(), weight.primitive),
+            OpsKind::UnTracked(step) => step.finish(weight.primitive),
         };
-        let (weight, bias) = forward::beside(&numbers(&weights), &numbers(&biases));
-        let kept = Arc::<Kept>::default();
-        let weight = steps::share::<C>(&weights, &biases, weight, kept.clone());
         Shared {
             weight: raise(weight),
             // Its gradient goes the weight's way.
-            bias: Tensor::from_inner(raise(bias)),
-            precision,
-            kept,
+            bias: Tensor::from_inner(raise(bias.primitive)),
+            ..joined
         }
     }
 

@@ -96,7 +96,18 @@ pub(super) fn share<B: Backend>(
     biases: Vec<Tensor<B, 1>>,
     precision: Precision,
 ) -> Shared<B> {
-    Shared::new(Tensor::cat(weights, 0), Tensor::cat(biases, 0), precision)
+    Shared::new(
+        below_each_other(weights),
+        below_each_other(biases),
+        precision,
+    )
+}
+
+fn below_each_other<B: Backend, const D: usize>(parts: Vec<Tensor<B, D>>) -> Tensor<B, D> {
+    match <[_; 1]>::try_from(parts) {
+        Ok([one]) => one,
+        Err(parts) => Tensor::cat(parts, 0),
+    }
 }
 
 /// Attention with the full matrix of scores, of rows that are or get padded to the longest.

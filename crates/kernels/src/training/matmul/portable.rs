@@ -1,6 +1,7 @@
 //! The inner kernel in plain Rust, which compilers turn into what the target has.
 
-use super::{DEPTH, Kernel, LeftLayout, Pack, Tile, pack_f32};
+use super::pack::{Pack, pack_f32};
+use super::{DEPTH, Kernel, LeftLayout, Tile};
 
 const ROWS: usize = 4;
 const COLUMNS: usize = 16;

@@ -3,7 +3,8 @@
 use std::arch::x86_64::*;
 use std::sync::OnceLock;
 
-use super::{DEPTH, Kernel, LeftLayout, Pack, Precision, Tile, pack_f32};
+use super::pack::{Pack, pack_f32};
+use super::{DEPTH, Kernel, LeftLayout, Precision, Tile};
 
 /// The best kernel that this processor runs, if it is better than the portable one.
 pub(super) fn kernel(precision: Precision) -> Option<Kernel> {

@@ -69,21 +69,6 @@ pub(super) fn dense_shared(
     tensor(out, [tokens, outputs])
 }
 
-/// Weights below each other, and biases, so that one product does for all.
-pub(super) fn beside(weights: &[FlexTensor], biases: &[FlexTensor]) -> (FlexTensor, FlexTensor) {
-    if let ([weight], [bias]) = (weights, biases) {
-        return (weight.clone(), bias.clone());
-    }
-    let joined = |parts: &[FlexTensor]| -> Vec<f32> {
-        let parts: Vec<_> = parts.iter().map(numbers).collect();
-        parts.concat()
-    };
-    let inputs = weights.first().map_or(0, |weight| size(weight)[1]);
-    let (weight, bias) = (joined(weights), joined(biases));
-    let outputs = bias.len();
-    (tensor(weight, [outputs, inputs]), tensor(bias, [outputs]))
-}
-
 pub(super) fn gelu(x: &FlexTensor) -> FlexTensor {
     tensor(activation::gelu_tanh(&numbers(x)), size(x))
 }

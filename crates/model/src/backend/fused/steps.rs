@@ -4,13 +4,11 @@ use std::sync::Arc;
 
 use albert_kernels::training::matmul::{Matrix, Precision, Start, matmul, matmul_packed};
 use albert_kernels::training::{activation, attention, cross_entropy, norm};
+use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::backend::flex::FlexTensor;
-use burn::backend::{Autodiff, Flex};
-use burn::tensor::ops::FloatTensor;
 
 use super::super::shared::Kept;
 use super::forward::{Plan, numbers, owned, size, tensor};
@@ -92,66 +90,26 @@ impl Backward<Flex, 2> for DenseShared {
     }
 }
 
-/// Weights, then as many biases, that became one of each for many [`DenseShared`].
+/// A weight and a bias, ready for [`DenseShared`].
 #[derive(Debug)]
-struct Share;
+pub(super) struct Share;
 
-impl<const N: usize> Backward<Flex, N> for Share {
-    type State = (Arc<Kept>, usize);
+impl Backward<Flex, 2> for Share {
+    type State = Arc<Kept>;
 
-    fn backward(self, ops: Ops<Self::State, N>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (kept, inputs) = ops.state;
-        let Some((weight, bias)) = kept.take_gradients() else {
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let Some((weight, bias)) = ops.state.take_gradients() else {
             return;
         };
-        let (weights, biases) = ops.parents.split_at(N / 2);
-        let outputs = bias.len() / weights.len();
-        if let ([of_weight], [of_bias]) = (weights, biases) {
-            // Moved, not copied.
-            if let Some(node) = of_weight {
-                grads.register::<Flex>(node.id, tensor(weight, [outputs, inputs]));
-            }
-            if let Some(node) = of_bias {
-                grads.register::<Flex>(node.id, tensor(bias, [outputs]));
-            }
-            return;
+        let outputs = bias.len();
+        let inputs = weight.len() / outputs;
+        let [of_weight, of_bias] = ops.parents;
+        if let Some(node) = of_weight {
+            grads.register::<Flex>(node.id, tensor(weight, [outputs, inputs]));
         }
-        for (node, part) in weights.iter().zip(weight.chunks_exact(outputs * inputs)) {
-            if let Some(node) = node {
-                grads.register::<Flex>(node.id, tensor(part.to_vec(), [outputs, inputs]));
-            }
+        if let Some(node) = of_bias {
+            grads.register::<Flex>(node.id, tensor(bias, [outputs]));
         }
-        for (node, part) in biases.iter().zip(bias.chunks_exact(outputs)) {
-            if let Some(node) = node {
-                grads.register::<Flex>(node.id, tensor(part.to_vec(), [outputs]));
-            }
-        }
-    }
-}
-
-/// What becomes of `weights` of one shape and as many `biases` once they are `joined`.
-///
-/// # Panics
-/// They are not one or three of each.
-pub(super) fn share<C: CheckpointStrategy>(
-    weights: &[FloatTensor<Autodiff<Flex, C>>],
-    biases: &[FloatTensor<Autodiff<Flex, C>>],
-    joined: FlexTensor,
-    kept: Arc<Kept>,
-) -> FloatTensor<Autodiff<Flex, C>> {
-    let state = (kept, size(&joined)[1]);
-    macro_rules! record {
-        ($($parent:ident),*) => {
-            match Share.prepare::<C>([$($parent.node.clone()),*]).compute_bound().stateful() {
-                OpsKind::Tracked(step) => step.finish(state, joined),
-                OpsKind::UnTracked(step) => step.finish(joined),
-            }
-        };
-    }
-    match (weights, biases) {
-        ([weight], [bias]) => record!(weight, bias),
-        ([q, k, v], [q_bias, k_bias, v_bias]) => record!(q, k, v, q_bias, k_bias, v_bias),
-        _ => panic!("{} weights and {} biases", weights.len(), biases.len()),
     }
 }
 
