@@ -117,10 +117,17 @@ fn find_in(places: &[PathBuf], name_or_dir: Option<&str>) -> Result<PathBuf> {
         }
         _ => Err(Error::NoSuchModel {
             name: name.to_owned(),
-            looked_in: places.to_vec(),
+            looked_in: distinct(places),
             known: names_in(places).into_iter().map(|(name, _)| name).collect(),
         }),
     }
+}
+
+/// Without those that were there before.
+fn distinct(places: &[PathBuf]) -> Vec<PathBuf> {
+    let mut seen = BTreeSet::new();
+    let places = places.iter().filter(|place| seen.insert(place.as_path()));
+    places.cloned().collect()
 }
 
 fn shipped_in(places: &[PathBuf]) -> Vec<ShippedModel> {

@@ -27,7 +27,7 @@ pub use evaluate::{EvaluateArgs, ExampleArgs};
 pub use export::{Dtype, ExportArgs};
 #[cfg(feature = "train")]
 pub use finetune::FinetuneArgs;
-pub use quantize::QuantizeArgs;
+pub use quantize::{Modules, QuantizeArgs};
 #[cfg(feature = "serve")]
 pub use serve::{LogStyle, ServeArgs};
 pub use tasks::{

@@ -1,5 +1,6 @@
 //! A model with its threads and its working memory.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use albert_checkpoint::{AlbertConfig, Checkpoint};
@@ -59,6 +60,7 @@ impl Precision {
 /// An engine can be shared between threads; each forward pass that runs at the same time as
 /// another takes working memory of its own, which is kept for later passes.
 pub struct Engine {
+    dir: PathBuf,
     model: Model,
     pool: ThreadPool,
     precision: Precision,
@@ -98,6 +100,7 @@ impl Engine {
         let pool = ThreadPool::new(options.threads)?;
         let model = pool.install(|| Model::load(checkpoint, options.precision, shared))?;
         Ok(Engine {
+            dir: checkpoint.dir().to_owned(),
             model,
             pool,
             precision: options.precision,
@@ -108,6 +111,11 @@ impl Engine {
     #[cfg(test)]
     pub(crate) fn model(&self) -> &Model {
         &self.model
+    }
+
+    /// The folder that the weights are from.
+    pub fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The model's configuration.

@@ -208,7 +208,7 @@ fn cors(origins: &[String]) -> std::result::Result<Option<CorsLayer>, Error> {
             .allow_origin(allowed)
             .allow_methods([Method::GET, Method::POST])
             .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, id.clone()])
-            .expose_headers([id, header::RETRY_AFTER])
+            .expose_headers([id, header::RETRY_AFTER, tei::TRUNCATED])
             .max_age(Duration::from_secs(3600)),
     ))
 }

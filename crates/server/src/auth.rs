@@ -12,6 +12,9 @@ use crate::problem::{Problem, Result};
 /// The shortest key that is taken: shorter ones can be guessed.
 const SHORTEST: usize = 16;
 
+/// The longest key that is taken.
+const LONGEST: usize = 512;
+
 /// The keys that are known; with none, everyone may ask.
 #[derive(Clone, Default)]
 pub struct Keys {
@@ -19,11 +22,25 @@ pub struct Keys {
 }
 
 struct Key {
-    secret: String,
+    secret: Padded,
     /// Requests a second, in the long run.
     rate: Option<f64>,
     /// Requests that may be made now, and when that was reckoned.
     left: Mutex<(f64, Instant)>,
+}
+
+/// A key behind which zero bytes stand, so that all are as long as each other and a comparison takes
+/// the same time for each.
+#[derive(PartialEq, Eq)]
+struct Padded([u8; LONGEST]);
+
+impl Padded {
+    /// `None` for a key that is too long. No key has zero bytes of its own.
+    fn new(key: &str) -> Option<Self> {
+        let mut padded = [0; LONGEST];
+        padded.get_mut(..key.len())?.copy_from_slice(key.as_bytes());
+        Some(Self(padded))
+    }
 }
 
 impl fmt::Debug for Keys {
@@ -58,6 +75,9 @@ impl Keys {
             if !secret.bytes().all(|byte| byte.is_ascii_graphic()) {
                 return fail("a key with other than plain ASCII characters");
             }
+            let Some(secret) = Padded::new(secret) else {
+                return fail(&format!("a key of more than {LONGEST} characters"));
+            };
             if keys.iter().any(|key| key.secret == secret) {
                 return fail("a key that stands there before");
             }
@@ -67,7 +87,7 @@ impl Keys {
                 Some(_) => return fail("the rate is no number above 0"),
             };
             keys.push(Key {
-                secret: secret.to_owned(),
+                secret,
                 rate,
                 left: Mutex::new((burst(rate), Instant::now())),
             });
@@ -95,11 +115,11 @@ impl Keys {
             let (scheme, key) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
         });
-        let given = given.unwrap_or_default().as_bytes();
-        // Every key is compared, whichever is the right one, in a time that tells its length alone.
+        let given = given.and_then(Padded::new).ok_or_else(Problem::no_key)?;
+        // Every key is compared, whichever is the right one, and each in the same time.
         let mut found = None;
         for key in &*self.keys {
-            if bool::from(key.secret.as_bytes().ct_eq(given)) {
+            if bool::from(key.secret.0.ct_eq(&given.0)) {
                 found = Some(key);
             }
         }
@@ -156,14 +176,21 @@ mod tests {
         ] {
             assert_eq!(keys.admit(&with(wrong)), Err(Problem::no_key()), "{wrong}");
         }
+        let long = "k".repeat(LONGEST);
+        let keys = Keys::parse(&long).unwrap();
+        assert!(keys.admit(&with(&format!("Bearer {long}"))).is_ok());
+        let longer = with(&format!("Bearer {long}k"));
+        assert_eq!(keys.admit(&longer), Err(Problem::no_key()));
         assert_eq!(keys.admit(&HeaderMap::new()), Err(Problem::no_key()));
         assert!(Keys::default().admit(&HeaderMap::new()).is_ok());
-        assert_eq!(format!("{keys:?}"), "2 keys");
+        assert_eq!(format!("{keys:?}"), "1 keys");
     }
 
     #[test]
     fn lines_that_are_no_keys_are_named() {
+        let long = "k".repeat(LONGEST + 1);
         for (text, says) in [
+            (&*long, "line 1: a key of more than 512 characters"),
             ("short", "line 1: a key of fewer than 16 characters"),
             (
                 "\nabcdefghijklmnop x",

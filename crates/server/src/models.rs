@@ -139,12 +139,12 @@ impl Served {
             tokenizer,
             settings,
         } = self.model.clone();
-        let task = Classifier::new(engine, tokenizer).map_err(no_head)?;
+        let task = Classifier::new(engine, tokenizer).map_err(|error| self.no_head(error))?;
         Ok(task.with_settings(settings))
     }
 
     pub(crate) fn zero_shot(&self, hypothesis: Option<&str>) -> Result<ZeroShot> {
-        let task = ZeroShot::new(self.classifier()?).map_err(no_head)?;
+        let task = ZeroShot::new(self.classifier()?).map_err(|error| self.no_head(error))?;
         match hypothesis {
             None => Ok(task),
             Some(hypothesis) => task
@@ -157,7 +157,7 @@ impl Served {
         let Model {
             engine, tokenizer, ..
         } = self.model.clone();
-        FillMask::new(engine, tokenizer).map_err(no_head)
+        FillMask::new(engine, tokenizer).map_err(|error| self.no_head(error))
     }
 
     pub(crate) fn answerer(&self) -> Result<Answerer> {
@@ -166,7 +166,7 @@ impl Served {
             tokenizer,
             settings,
         } = self.model.clone();
-        let task = Answerer::new(engine, tokenizer).map_err(no_head)?;
+        let task = Answerer::new(engine, tokenizer).map_err(|error| self.no_head(error))?;
         Ok(task.with_settings(settings))
     }
 
@@ -176,7 +176,7 @@ impl Served {
             tokenizer,
             settings,
         } = self.model.clone();
-        let task = Tagger::new(engine, tokenizer).map_err(no_head)?;
+        let task = Tagger::new(engine, tokenizer).map_err(|error| self.no_head(error))?;
         Ok(task.with_settings(settings))
     }
 
@@ -187,6 +187,15 @@ impl Served {
             settings,
         } = self.model.clone();
         Embedder::new(engine, tokenizer).with_settings(settings)
+    }
+
+    /// A model without the head that a route needs: it goes by its name here, since where it lies is
+    /// nobody's business.
+    fn no_head(&self, mut error: albert_tasks::Error) -> Problem {
+        if let albert_tasks::Error::NoHead { model, .. } = &mut error {
+            model.clone_from(&self.name);
+        }
+        Problem::field("model", error.to_string())
     }
 
     fn serves(&self, route: Route) -> bool {
@@ -223,11 +232,6 @@ impl Served {
         let rows: Vec<_> = rows.iter().collect();
         albert_tasks::run_rows(&self.model.engine, &rows, asked.wanted()).map(drop)
     }
-}
-
-/// A model without the head that a route needs.
-fn no_head(error: albert_tasks::Error) -> Problem {
-    Problem::field("model", error.to_string())
 }
 
 /// All models, and what they are for.

@@ -97,7 +97,7 @@ impl Answerer {
                 tokenizer,
                 settings: TaskSettings::default(),
             }),
-            found => Err(Error::no_head("answer", "question answering", found)),
+            _ => Err(Error::no_head("answer", "question answering", &engine)),
         }
     }
 

@@ -44,7 +44,7 @@ impl Chooser {
                 tokenizer,
                 settings: TaskSettings::default(),
             }),
-            found => Err(Error::no_head("choose", "multiple choice", found)),
+            _ => Err(Error::no_head("choose", "multiple choice", &engine)),
         }
     }
 

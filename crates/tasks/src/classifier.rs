@@ -73,7 +73,11 @@ impl Classifier {
                 tokenizer,
                 settings: TaskSettings::default(),
             }),
-            found => Err(Error::no_head("classify", "sequence classification", found)),
+            _ => Err(Error::no_head(
+                "classify",
+                "sequence classification",
+                &engine,
+            )),
         }
     }
 

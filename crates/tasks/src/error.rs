@@ -32,11 +32,10 @@ pub enum Error {
         model: usize,
     },
     /// The folder's `architectures` has no such head.
-    #[error(
-        "{task} needs a {needed} head; this folder is {found} and has none{}",
-        how(task)
-    )]
+    #[error("{model}: {task} needs a {needed} head; {found} has none{}", how(task))]
     NoHead {
+        /// The folder, or the name that it goes by.
+        model: String,
         /// The task that was asked for.
         task: &'static str,
         /// The head that it reads.
@@ -117,12 +116,13 @@ impl Error {
     pub(crate) fn no_head(
         task: &'static str,
         needed: &'static str,
-        found: albert_checkpoint::Architecture,
+        engine: &albert_engine::Engine,
     ) -> Self {
         Self::NoHead {
+            model: engine.dir().display().to_string(),
             task,
             needed,
-            found: found.to_string(),
+            found: engine.config().architecture.to_string(),
         }
     }
 }

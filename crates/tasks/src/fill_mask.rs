@@ -68,11 +68,7 @@ impl FillMask {
     pub fn new(engine: Arc<Engine>, tokenizer: Arc<Tokenizer>) -> Result<Self> {
         match engine.config().architecture {
             Architecture::PreTraining | Architecture::MaskedLm => Ok(Self { engine, tokenizer }),
-            other => Err(Error::NoHead {
-                task: "fill-mask",
-                needed: "masked-LM",
-                found: other.to_string(),
-            }),
+            _ => Err(Error::no_head("fill-mask", "masked-LM", &engine)),
         }
     }
 

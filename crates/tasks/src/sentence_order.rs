@@ -34,11 +34,7 @@ impl SentenceOrder {
     pub fn new(engine: Arc<Engine>, tokenizer: Arc<Tokenizer>) -> Result<Self> {
         match engine.config().architecture {
             Architecture::PreTraining => Ok(Self { engine, tokenizer }),
-            other => Err(Error::NoHead {
-                task: "order",
-                needed: "sentence-order",
-                found: other.to_string(),
-            }),
+            _ => Err(Error::no_head("order", "sentence-order", &engine)),
         }
     }
 

@@ -78,7 +78,7 @@ impl Tagger {
                 tokenizer,
                 settings: TaskSettings::default(),
             }),
-            found => Err(Error::no_head("tag", "token classification", found)),
+            _ => Err(Error::no_head("tag", "token classification", &engine)),
         }
     }
 

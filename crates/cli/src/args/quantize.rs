@@ -1,6 +1,7 @@
 //! Making a folder of 8-bit integers.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use albert_checkpoint::LayerModule;
 use clap::Args;
@@ -20,7 +21,8 @@ pub struct QuantizeArgs {
     #[arg(long, value_name = "DIR|NAME", value_parser = NonEmptyStringValueParser::new())]
     pub model: String,
     /// Labelled examples of the model's task, as `evaluate` takes them; for a model without a task
-    /// that has scores, texts: one a line (.txt), else JSONL
+    /// that has scores, texts: one a line (.txt), else JSONL, unless --format says that they are pairs
+    /// with scores of how alike they are
     #[arg(long, value_name = "FILE")]
     pub calibrate: PathBuf,
     #[command(flatten)]
@@ -35,11 +37,11 @@ pub struct QuantizeArgs {
     /// task
     #[arg(long, value_name = "COSINE", default_value_t = 0.999, value_parser = cosine)]
     pub least_cosine: f64,
-    /// What stays in floating point: attention, ffn, ffn_output, or several with commas. Without it
+    /// What stays in floating point: attention, ffn, ffn_output, or several with commas; or none. Without it
     /// what the folder's config.json says (int8_skip_modules); then, if that costs too much, attention, then
     /// attention and ffn
-    #[arg(long, value_name = "MODULE", value_delimiter = ',')]
-    pub skip: Option<Vec<LayerModule>>,
+    #[arg(long, value_name = "MODULE")]
+    pub skip: Option<Modules>,
     /// Write the folder whatever int8 costs
     #[arg(long)]
     pub force: bool,
@@ -49,6 +51,24 @@ pub struct QuantizeArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// Parts of a layer.
+#[derive(Clone)]
+pub struct Modules(pub Vec<LayerModule>);
+
+impl FromStr for Modules {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "none" => Ok(Self(Vec::new())),
+            _ => {
+                let modules = text.split(',').map(str::parse);
+                modules.collect::<Result<_, _>>().map(Self)
+            }
+        }
+    }
 }
 
 fn points(text: &str) -> Result<f64, String> {

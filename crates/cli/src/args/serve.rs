@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
 
 use super::Precision;
@@ -74,7 +75,7 @@ pub struct ServeArgs {
     )]
     pub limits: Vec<String>,
     /// Be ready before every model has run once
-    #[arg(long)]
+    #[arg(long, env = "ALBERT_NO_WARM_UP", value_parser = BoolishValueParser::new())]
     pub no_warm_up: bool,
     /// What is written for every request, to the standard error; never its text
     #[arg(long, value_enum, env = "ALBERT_LOG")]

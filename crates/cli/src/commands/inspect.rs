@@ -98,6 +98,11 @@ fn table(found: &Inspection) -> Result<()> {
             if found.is_loadable() { "yes" } else { "no" }.to_owned(),
         ),
     ];
+    if !config.int8_skip_modules.is_empty() {
+        let skipped = config.int8_skip_modules.iter().map(ToString::to_string);
+        let skipped = skipped.collect::<Vec<_>>().join(", ");
+        rows.push(("never in int8", skipped));
+    }
     if let Some(base) = &found.base {
         rows.push(("the other tensors", format!("those of {}", base.display())));
     }

@@ -15,7 +15,7 @@ use anyhow::{Context, Result, bail};
 use serde::Serialize;
 
 use super::{TaskModel, evaluate, export};
-use crate::args::QuantizeArgs;
+use crate::args::{Modules, QuantizeArgs};
 use crate::output;
 use crate::rows::{Rows, TextRow};
 
@@ -78,7 +78,7 @@ pub fn run(args: QuantizeArgs) -> Result<()> {
     }
     let tokenizer = Arc::new(tokenizer_of(&checkpoint)?);
     let settings = TaskSettings::read(checkpoint.dir())?;
-    if let Some(skipped) = &args.skip {
+    if let Some(Modules(skipped)) = &args.skip {
         checkpoint.skip_in_int8(skipped);
     }
     let mut report = Report {
@@ -161,10 +161,12 @@ impl<'a> Cost<'a> {
             scored: None,
         };
         let config = checkpoint.config();
-        if !matches!(
+        let no_task = matches!(
             config.architecture,
             Architecture::Base | Architecture::MaskedLm | Architecture::PreTraining
-        ) {
+        );
+        // A format says that the file holds more than texts: pairs that vectors can be held against.
+        if !no_task || args.examples.format.is_some() {
             let (format, data) = evaluate::examples(config, &args.calibrate, &args.examples)?;
             let f32 = cost.score(&cost.f32, &data, format)?;
             cost.scored = Some((format, data, f32));

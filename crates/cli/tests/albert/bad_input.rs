@@ -331,7 +331,21 @@ fn a_tokenizer_that_is_none_is_named() {
 }
 
 #[test]
-fn a_task_without_its_head_is_refused() {
+fn a_task_without_its_head_names_the_folder() {
+    let mini = crate::common::root().join("models/mini");
+    for (task, head) in [
+        ("classify", "sequence classification"),
+        ("tag", "token classification"),
+    ] {
+        names(
+            &failure(&[task, "a", "--model", text(&mini)], 1),
+            &[text(&mini), head, "AlbertForPreTraining", "finetune"],
+        );
+    }
+}
+
+#[test]
+fn a_tokenizer_of_more_pieces_than_the_model_has_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("model");
     fs::create_dir(&dir).unwrap();

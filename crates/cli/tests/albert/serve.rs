@@ -286,6 +286,7 @@ fn the_environment_says_what_flags_do() {
     command
         .env("ALBERT_SERVE_MODELS", "sentiment,mine=mini")
         .env("ALBERT_LIMITS", "rows=1,labels=2")
+        .env("ALBERT_NO_WARM_UP", "1")
         .env("ALBERT_PRECISION", "int8");
     let server = Server::start_by(command, &["--host", "localhost"]);
     let connect = || TcpStream::connect(&server.address).unwrap();

@@ -227,4 +227,52 @@ fn a_folder_of_quantize_answers_as_int8_does_and_is_refused_where_it_costs_too_m
     names(&config, &["int8_skip_modules", "ffn", "ffn_output"]);
     let stored = ["classify", "--model", text(&told), "--json", film];
     assert_ne!(json(&whole), json(&stored));
+    let inspected = albert(&["inspect", text(&told)]).stdout;
+    let inspected = String::from_utf8(inspected).unwrap();
+    names(&inspected, &["never in int8", "ffn, ffn_output"]);
+}
+
+#[test]
+fn nothing_need_stay_in_floating_point_if_one_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let examples = home.path().join("dev.jsonl");
+    std::fs::write(
+        &examples,
+        "{\"text\":\"A dull mess.\",\"label\":\"negative\"}\n",
+    )
+    .unwrap();
+    let quantize = ["quantize", "--model", "sentiment", "--json", "--force"];
+    let calibrate = ["--calibrate", text(&examples)];
+
+    // What ships names attention.
+    let output = home.path().join("output");
+    let skip = ["--skip", "none", "--output", text(&output)];
+    let report = json(&[&quantize[..], &calibrate, &skip].concat());
+    assert_eq!(report["skipped"], serde_json::json!([]));
+    let config = std::fs::read_to_string(output.join("config.json")).unwrap();
+    assert!(!config.contains("int8_skip_modules"), "{config}");
+
+    let refused = home.path().join("refused");
+    let wrong = ["--skip", "ffn,heads", "--output", text(&refused)];
+    let said = albert(&[&quantize[..], &calibrate, &wrong].concat());
+    let said = String::from_utf8(said.stderr).unwrap();
+    names(&said, &["--skip", "heads", "ffn_output"]);
+}
+
+#[test]
+fn vectors_are_held_against_pairs_with_scores() {
+    let home = tempfile::tempdir().unwrap();
+    let pairs = home.path().join("pairs.tsv");
+    let rows = [
+        "sentence1\tsentence2\tscore",
+        "A man is dancing.\tA man dances.\t4.8",
+        "A child rides a horse.\tA child is riding.\t3.4",
+        "The sea is calm.\tShe sold her car.\t0.2",
+    ];
+    std::fs::write(&pairs, rows.join("\n")).unwrap();
+    let output = home.path().join("int8");
+    let quantize = ["quantize", "--model", "sentences", "--json", "--force"];
+    let from = ["--calibrate", text(&pairs), "--format", "stsb"];
+    let report = json(&[&quantize[..], &from, &["--output", text(&output)]].concat());
+    assert!(report["scores"]["spearman"]["int8"].is_number(), "{report}");
 }

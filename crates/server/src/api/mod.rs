@@ -138,9 +138,10 @@ impl App {
     }
 
     /// Counts the texts of which pieces were left out.
-    pub(crate) fn note_truncated(&self, pieces: impl Iterator<Item = usize>) {
+    pub(crate) fn note_truncated(&self, pieces: impl Iterator<Item = usize>) -> usize {
         let texts = pieces.filter(|&pieces| pieces > 0).count();
         self.metrics.truncated.inc_by(texts as u64);
+        texts
     }
 
     /// The vectors of texts, each with the pieces that it was made of.

@@ -6,7 +6,7 @@ use albert_tasks::text::EncodeOptions;
 use albert_tasks::{Classified, Embedding, LabelScore, LongText, TextInput, cosine};
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -40,7 +40,25 @@ impl IntoResponse for TeiProblem {
     }
 }
 
+/// Tells of how many texts pieces were left out because they are longer than the model reads:
+/// these answers have no field for it.
+pub(crate) const TRUNCATED: HeaderName = HeaderName::from_static("x-truncated-texts");
+
+/// An answer about texts, and how many of them were cut.
+pub(crate) struct AboutTexts<T> {
+    answer: T,
+    truncated: usize,
+}
+
+impl<T: Serialize> IntoResponse for AboutTexts<T> {
+    fn into_response(self) -> Response {
+        let header = [(TRUNCATED, HeaderValue::from(self.truncated))];
+        (header, Json(self.answer)).into_response()
+    }
+}
+
 type Answer<T> = Result<Json<T>, TeiProblem>;
+type TextsAnswer<T> = Result<AboutTexts<T>, TeiProblem>;
 
 /// Texts to turn into vectors.
 #[derive(Deserialize, utoipa::ToSchema)]
@@ -69,6 +87,12 @@ pub(crate) enum Direction {
     Right,
 }
 
+/// Of how many texts pieces were left out.
+fn cut(vectors: &[(Embedding, usize)]) -> usize {
+    let cut = |(embedding, _): &&(Embedding, usize)| embedding.truncated > 0;
+    vectors.iter().filter(cut).count()
+}
+
 fn long(truncate: Option<bool>) -> Option<LongText> {
     Some(match truncate.unwrap_or(false) {
         true => LongText::Cut,
@@ -79,24 +103,30 @@ fn long(truncate: Option<bool>) -> Option<LongText> {
 /// The same as `/embed`.
 #[utoipa::path(
     post, path = "/", tag = "text-embeddings-inference", request_body = EmbedRequest,
-    responses((status = 200, description = "As `/embed`", body = Vec<Vec<f32>>))
+    responses((
+        status = 200, description = "As `/embed`", body = Vec<Vec<f32>>,
+        headers(("x-truncated-texts" = usize, description = "Texts of which pieces were left out"))
+    ))
 )]
 pub(crate) async fn root(
     state: State<Arc<App>>,
     sent: Result<Sent<EmbedRequest>, Problem>,
-) -> Answer<Vec<Vec<f32>>> {
+) -> TextsAnswer<Vec<Vec<f32>>> {
     embed(state, sent).await
 }
 
 /// A vector for each text.
 #[utoipa::path(
     post, path = "/embed", tag = "text-embeddings-inference", request_body = EmbedRequest,
-    responses((status = 200, description = "A vector for each text", body = Vec<Vec<f32>>))
+    responses((
+        status = 200, description = "A vector for each text", body = Vec<Vec<f32>>,
+        headers(("x-truncated-texts" = usize, description = "Texts of which pieces were left out"))
+    ))
 )]
 pub(crate) async fn embed(
     State(app): State<Arc<App>>,
     sent: Result<Sent<EmbedRequest>, Problem>,
-) -> Answer<Vec<Vec<f32>>> {
+) -> TextsAnswer<Vec<Vec<f32>>> {
     let Sent(request) = sent?;
     request.inputs.check("inputs", &app.options.limits)?;
     if request.normalize == Some(false) {
@@ -114,7 +144,10 @@ pub(crate) async fn embed(
     let model = app.only_model(Route::Embeddings)?;
     let long = long(request.truncate);
     let vectors = app.embed(&model, "inputs", request.inputs, long).await?;
-    Ok(Json(vectors.into_iter().map(|(e, _)| e.vector).collect()))
+    Ok(AboutTexts {
+        truncated: cut(&vectors),
+        answer: vectors.into_iter().map(|(e, _)| e.vector).collect(),
+    })
 }
 
 /// A text, or a pair as a list of two; or a list of lists, each of a text or of a pair.
@@ -167,12 +200,15 @@ pub(crate) enum Predictions {
 /// The classes of texts, likeliest first.
 #[utoipa::path(
     post, path = "/predict", tag = "text-embeddings-inference", request_body = PredictRequest,
-    responses((status = 200, description = "Classes with probabilities", body = Predictions))
+    responses((
+        status = 200, description = "Classes with probabilities", body = Predictions,
+        headers(("x-truncated-texts" = usize, description = "Texts of which pieces were left out"))
+    ))
 )]
 pub(crate) async fn predict(
     State(app): State<Arc<App>>,
     sent: Result<Sent<PredictRequest>, Problem>,
-) -> Answer<Predictions> {
+) -> TextsAnswer<Predictions> {
     let Sent(request) = sent?;
     let limits = &app.options.limits;
     let (inputs, one) = match request.inputs {
@@ -220,12 +256,13 @@ pub(crate) async fn predict(
         task.ask(TextInput { text, pair }, long)
     };
     let said = app.ask_each(&model, "inputs", texts, expected, ask).await?;
-    app.note_truncated(said.iter().map(|said| said.truncated));
+    let truncated = app.note_truncated(said.iter().map(|said| said.truncated));
     let mut all = said.into_iter().map(predictions);
-    Ok(Json(match one {
+    let answer = match one {
         true => Predictions::One(all.next().unwrap_or_default()),
         false => Predictions::Many(all.collect()),
-    }))
+    };
+    Ok(AboutTexts { answer, truncated })
 }
 
 fn predictions(said: Classified) -> Vec<Prediction> {
@@ -274,12 +311,15 @@ pub(crate) struct Rank {
 /// Texts in the order of how alike they are to a query.
 #[utoipa::path(
     post, path = "/rerank", tag = "text-embeddings-inference", request_body = RerankRequest,
-    responses((status = 200, description = "The most alike first", body = Vec<Rank>))
+    responses((
+        status = 200, description = "The most alike first", body = Vec<Rank>,
+        headers(("x-truncated-texts" = usize, description = "Texts of which pieces were left out"))
+    ))
 )]
 pub(crate) async fn rerank(
     State(app): State<Arc<App>>,
     sent: Result<Sent<RerankRequest>, Problem>,
-) -> Answer<Vec<Rank>> {
+) -> TextsAnswer<Vec<Rank>> {
     let Sent(request) = sent?;
     let limits = &app.options.limits;
     check_text("query", None, &request.query, limits)?;
@@ -294,10 +334,10 @@ pub(crate) async fn rerank(
         false => vec![None; texts.texts.len()],
     };
     let fields = ("query", "texts");
-    let scores = app
+    let AboutTexts { answer, truncated } = app
         .alike(&model, request.query, texts, fields, request.truncate)
         .await?;
-    let ranks = scores.into_iter().zip(&mut shown).enumerate();
+    let ranks = answer.into_iter().zip(&mut shown).enumerate();
     let mut ranks: Vec<Rank> = ranks
         .map(|(index, (score, text))| Rank {
             index,
@@ -306,7 +346,10 @@ pub(crate) async fn rerank(
         })
         .collect();
     ranks.sort_by(|a, b| b.score.total_cmp(&a.score));
-    Ok(Json(ranks))
+    Ok(AboutTexts {
+        answer: ranks,
+        truncated,
+    })
 }
 
 /// A sentence, and sentences to compare it with.
@@ -338,12 +381,15 @@ pub(crate) struct SimilarityParameters {
 #[utoipa::path(
     post, path = "/similarity", tag = "text-embeddings-inference",
     request_body = TeiSimilarityRequest,
-    responses((status = 200, description = "A cosine for each sentence", body = Vec<f32>))
+    responses((
+        status = 200, description = "A cosine for each sentence", body = Vec<f32>,
+        headers(("x-truncated-texts" = usize, description = "Texts of which pieces were left out"))
+    ))
 )]
 pub(crate) async fn similarity(
     State(app): State<Arc<App>>,
     sent: Result<Sent<TeiSimilarityRequest>, Problem>,
-) -> Answer<Vec<f32>> {
+) -> TextsAnswer<Vec<f32>> {
     let Sent(request) = sent?;
     let limits = &app.options.limits;
     let Compared {
@@ -359,10 +405,8 @@ pub(crate) async fn similarity(
     let model = app.only_model(Route::Similarity)?;
     let truncate = request.parameters.and_then(|p| p.truncate);
     let fields = ("inputs.source_sentence", "inputs.sentences");
-    let scores = app
-        .alike(&model, source_sentence, texts, fields, truncate)
-        .await?;
-    Ok(Json(scores))
+    let alike = app.alike(&model, source_sentence, texts, fields, truncate);
+    Ok(alike.await?)
 }
 
 impl App {
@@ -374,16 +418,16 @@ impl App {
         mut texts: Texts,
         fields: (&'static str, &'static str),
         truncate: Option<bool>,
-    ) -> Result<Vec<f32>, Problem> {
+    ) -> Result<AboutTexts<Vec<f32>>, Problem> {
         let count = texts.texts.len();
         texts.texts.push(one);
         let vectors = self.embed(model, fields.1, texts, long(truncate)).await;
         let mut vectors = vectors.map_err(|problem| problem.moved(count, fields.0, false))?;
-        let Some((one, _)) = vectors.pop() else {
-            return Ok(Vec::new());
-        };
-        let score = |(e, _): &(Embedding, usize)| cosine(&one.vector, &e.vector);
-        Ok(vectors.iter().map(score).collect())
+        let truncated = cut(&vectors);
+        let one = vectors.pop().map_or_else(Vec::new, |(one, _)| one.vector);
+        let score = |(e, _): &(Embedding, usize)| cosine(&one, &e.vector);
+        let answer = vectors.iter().map(score).collect();
+        Ok(AboutTexts { answer, truncated })
     }
 }
 

@@ -276,9 +276,41 @@ fn openai_and_tei_are_answered_in_their_own_shapes() {
             .unwrap()
             .contains("the model reads")
     );
-    server
-        .post("/embed", &json!({"inputs": long, "truncate": true}))
-        .ok();
+    let similar = json!({"source_sentence": "a", "sentences": ["b", long]});
+    for (route, body, cut) in [
+        ("/", json!({"inputs": long, "truncate": true}), 1),
+        (
+            "/embed",
+            json!({"inputs": [long, "a", long], "truncate": true}),
+            2,
+        ),
+        ("/embed", json!({"inputs": "a"}), 0),
+        ("/predict", json!({"inputs": long, "truncate": true}), 1),
+        (
+            "/rerank",
+            json!({"query": long, "texts": ["a", long], "truncate": true}),
+            2,
+        ),
+        (
+            "/similarity",
+            json!({"inputs": similar, "parameters": {"truncate": true}}),
+            1,
+        ),
+    ] {
+        let reply = server.post(route, &body);
+        assert_eq!(reply.status, 200, "{route}: {}", reply.text());
+        let said = reply.header("x-truncated-texts").map(str::to_owned);
+        assert_eq!(said, Some(cut.to_string()), "{route}");
+    }
+}
+
+#[test]
+fn a_model_without_the_head_is_named_and_not_where_it_lies() {
+    let server = Running::start(options(&["mini", "sentiment"]));
+    let body = json!({"text": "a", "model": "mini"});
+    let problem = server.post("/v1/classify", &body).problem(422);
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.starts_with("mini: classify needs a"), "{detail}");
 }
 
 #[test]
