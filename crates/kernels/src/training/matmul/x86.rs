@@ -73,29 +73,44 @@ fn pack_right_f32(pack: Pack<'_>) {
     if !pack.depth_contiguous {
         return pack_f32::<COLUMNS>(pack, false);
     }
-    let squares = pack.depth - pack.depth % 16;
-    for (index, out) in pack.out.chunks_exact_mut(COLUMNS * DEPTH).enumerate() {
-        let first = index * COLUMNS;
-        let lanes = COLUMNS.min(pack.lanes - first);
-        if lanes < COLUMNS {
-            out[..pack.depth * COLUMNS].fill(0);
+    // SAFETY: `pack_turned` hands over 16 rows of 16 numbers of both, and this function's features
+    // include the callee's.
+    pack_turned::<COLUMNS, 16>(pack, |from, stride, to| unsafe {
+        transpose_square(from.as_ptr(), stride, to.as_mut_ptr());
+    });
+}
+
+/// Packs a right side whose elements of one column are neighbours: squares of `SIDE` by `SIDE`
+/// numbers are turned by `turn`, the edges number by number.
+///
+/// `turn` reads `SIDE` rows of `SIDE` numbers, which lie so far apart as it is told, and writes them
+/// as columns of rows that lie `WIDTH` apart.
+#[inline(always)]
+fn pack_turned<const WIDTH: usize, const SIDE: usize>(
+    pack: Pack<'_>,
+    turn: impl Fn(&[f32], usize, &mut [u32]),
+) {
+    let squares = pack.depth - pack.depth % SIDE;
+    for (index, out) in pack.out.chunks_exact_mut(WIDTH * DEPTH).enumerate() {
+        let first = index * WIDTH;
+        let lanes = WIDTH.min(pack.lanes - first);
+        if lanes < WIDTH {
+            out[..pack.depth * WIDTH].fill(0);
         }
-        let whole = lanes - lanes % 16;
-        // Squares of 16 by 16 are turned in registers, the edges number by number.
-        for lane in (0..whole).step_by(16) {
-            for d in (0..squares).step_by(16) {
+        let whole = lanes - lanes % SIDE;
+        for lane in (0..whole).step_by(SIDE) {
+            for d in (0..squares).step_by(SIDE) {
                 let at = (pack.lane + first + lane) * pack.stride + pack.from + d;
-                let from = &pack.source[at..at + 15 * pack.stride + 16];
-                let to = &mut out[d * COLUMNS + lane..][..15 * COLUMNS + 16];
-                // SAFETY: 16 rows of 16 numbers lie within both.
-                unsafe { transpose_square(from.as_ptr(), pack.stride, to.as_mut_ptr()) };
+                let from = &pack.source[at..at + (SIDE - 1) * pack.stride + SIDE];
+                let to = &mut out[d * WIDTH + lane..][..(SIDE - 1) * WIDTH + SIDE];
+                turn(from, pack.stride, to);
             }
         }
         for lane in 0..lanes {
             let at = (pack.lane + first + lane) * pack.stride + pack.from;
             let values = &pack.source[at..at + pack.depth];
             let done = if lane < whole { squares } else { 0 };
-            let to = out[done * COLUMNS..].chunks_exact_mut(COLUMNS);
+            let to = out[done * WIDTH..].chunks_exact_mut(WIDTH);
             for (to, value) in to.zip(&values[done..]) {
                 to[lane] = value.to_bits();
             }
@@ -448,7 +463,53 @@ fn pack_left_avx2(pack: Pack<'_>) {
 
 #[target_feature(enable = "avx2")]
 fn pack_right_avx2(pack: Pack<'_>) {
-    pack_f32::<AVX2_COLUMNS>(pack, false);
+    if !pack.depth_contiguous {
+        return pack_f32::<AVX2_COLUMNS>(pack, false);
+    }
+    // SAFETY: `pack_turned` hands over 8 rows of 8 numbers of both, and this function's features
+    // include the callee's.
+    pack_turned::<AVX2_COLUMNS, 8>(pack, |from, stride, to| unsafe {
+        transpose_square_avx2(from.as_ptr(), stride, to.as_mut_ptr());
+    });
+}
+
+/// Writes 8 rows of 8 numbers, which lie `stride` apart, as the columns of rows of [`AVX2_COLUMNS`].
+///
+/// # Safety
+/// The 8 rows are there to be read, and to be written.
+#[target_feature(enable = "avx2")]
+#[inline]
+unsafe fn transpose_square_avx2(from: *const f32, stride: usize, to: *mut u32) {
+    // SAFETY: the caller's promise.
+    let rows: [__m256; 8] =
+        std::array::from_fn(|row| unsafe { _mm256_loadu_ps(from.add(row * stride)) });
+    // Within each half of a vector: number k of rows 4 g to 4 g + 3, at k, for both g.
+    let quads = |rows: &[__m256]| {
+        let low = [
+            _mm256_castps_pd(_mm256_unpacklo_ps(rows[0], rows[1])),
+            _mm256_castps_pd(_mm256_unpacklo_ps(rows[2], rows[3])),
+        ];
+        let high = [
+            _mm256_castps_pd(_mm256_unpackhi_ps(rows[0], rows[1])),
+            _mm256_castps_pd(_mm256_unpackhi_ps(rows[2], rows[3])),
+        ];
+        [
+            _mm256_castpd_ps(_mm256_unpacklo_pd(low[0], low[1])),
+            _mm256_castpd_ps(_mm256_unpackhi_pd(low[0], low[1])),
+            _mm256_castpd_ps(_mm256_unpacklo_pd(high[0], high[1])),
+            _mm256_castpd_ps(_mm256_unpackhi_pd(high[0], high[1])),
+        ]
+    };
+    let (upper, lower) = (quads(&rows[..4]), quads(&rows[4..]));
+    for (k, (upper, lower)) in upper.into_iter().zip(lower).enumerate() {
+        let near = _mm256_permute2f128_ps::<0x20>(upper, lower);
+        let far = _mm256_permute2f128_ps::<0x31>(upper, lower);
+        // SAFETY: the caller's promise.
+        unsafe {
+            _mm256_storeu_ps(to.add(k * AVX2_COLUMNS).cast(), near);
+            _mm256_storeu_ps(to.add((4 + k) * AVX2_COLUMNS).cast(), far);
+        }
+    }
 }
 
 /// # Safety
@@ -477,14 +538,30 @@ unsafe fn compute_avx2<const STEP: usize>(tile: &Tile, row_step: usize) {
         let rows: [*const f32; AVX2_ROWS] =
             std::array::from_fn(|row| tile.left.cast::<f32>().add(row.min(last) * row_step));
         let mut right = tile.right.cast::<f32>();
-        for d in 0..tile.depth {
-            let (low, high) = (_mm256_loadu_ps(right), _mm256_loadu_ps(right.add(8)));
-            for (row, sums) in rows.iter().zip(&mut sums) {
-                let spread = _mm256_set1_ps(*row.add(d * STEP));
-                sums[0] = _mm256_fmadd_ps(spread, low, sums[0]);
-                sums[1] = _mm256_fmadd_ps(spread, high, sums[1]);
-            }
-            right = right.add(AVX2_COLUMNS);
+        let mut d = 0;
+        macro_rules! unit {
+            () => {{
+                let (low, high) = (_mm256_loadu_ps(right), _mm256_loadu_ps(right.add(8)));
+                for (row, sums) in rows.iter().zip(&mut sums) {
+                    let spread = _mm256_set1_ps(*row.add(d * STEP));
+                    sums[0] = _mm256_fmadd_ps(spread, low, sums[0]);
+                    sums[1] = _mm256_fmadd_ps(spread, high, sums[1]);
+                }
+                right = right.add(AVX2_COLUMNS);
+                d += 1;
+            }};
+        }
+        // As in `compute_f32`.
+        let mut out = tile.out.cast_const();
+        while d < tile.rows.min(tile.depth) {
+            _mm_prefetch::<_MM_HINT_ET0>(out.cast());
+            _mm_prefetch::<_MM_HINT_ET0>(out.wrapping_add(AVX2_COLUMNS - 1).cast());
+            out = out.wrapping_add(tile.stride);
+            unit!();
+        }
+        while d < tile.depth {
+            fetch_ahead(tile, d);
+            unit!();
         }
         // A copy, as in `compute_f32`.
         let done = sums;
