@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue, Method, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -304,10 +304,15 @@ async fn let_in(State(app): State<Arc<App>>, request: Request, next: Next) -> Re
 /// Around what is computed: a key, a body, a place, a time.
 async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let dialect = Dialect::of(request.uri().path());
-    match admitted(&app, request, next).await {
+    let response = match admitted(&app, request, next).await {
         Ok(response) => response,
         Err(problem) => dialect.refuse(problem),
+    };
+    if response.status() == StatusCode::TOO_MANY_REQUESTS {
+        // It holds nothing of what the others may need, but its connection.
+        tokio::time::sleep(Duration::from_millis(app.options.limits.refusal_ms)).await;
     }
+    response
 }
 
 async fn admitted(app: &App, request: Request, next: Next) -> Result<Response> {

@@ -16,6 +16,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::Error;
 use crate::config::Limits;
+use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::models::Served;
 use crate::problem::{Problem, Result};
@@ -27,6 +28,10 @@ const PIECE_BYTES: usize = 4;
 
 /// Before a model was seen to do anything: so much in a batch.
 const FIRST_COST: usize = 1024;
+
+/// Products of fewer rows reach less of what the processor can do: a batch may cost so much however
+/// long it takes.
+const EFFICIENT_COST: usize = 128;
 
 /// A request may wait so many times as long as its rows beyond the first take, beyond what every
 /// request may.
@@ -110,6 +115,7 @@ type Numbers = std::result::Result<Vec<f32>, String>;
 
 struct State {
     queue: Queue<Lane, Job>,
+    load: Load,
     closed: bool,
 }
 
@@ -119,6 +125,7 @@ struct Shared {
     batch_tokens: usize,
     batch_time: Duration,
     queue_time: Duration,
+    overload_time: Duration,
     metrics: Arc<Metrics>,
 }
 
@@ -147,12 +154,14 @@ impl Batcher {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 queue: Queue::new(limits.queue_tokens),
+                load: Load::new(Instant::now()),
                 closed: false,
             }),
             wake: Condvar::new(),
             batch_tokens: limits.batch_tokens,
             batch_time: Duration::from_millis(limits.batch_ms),
             queue_time: Duration::from_millis(limits.queue_ms),
+            overload_time: Duration::from_millis(limits.overload_ms),
             metrics,
         });
         let own = Arc::clone(&shared);
@@ -202,14 +211,16 @@ impl Batcher {
             .map_err(|error| Problem::internal(error.to_string()))
     }
 
-    /// Refuses a request that would be refused once its texts are in pieces: before work is spent
-    /// on it.
+    /// Notes a request, and refuses one that would be refused once its texts are in pieces: before
+    /// work is spent on it.
     ///
     /// # Errors
     /// 429 where the queue is full, 503 while the server ends.
     pub(crate) fn check_early(&self, model: &Served, expected: Expected) -> Result<()> {
         let Expected { rows, cost } = expected;
-        self.check(&self.shared.lock(), model, rows, cost).map(drop)
+        let mut state = self.shared.lock();
+        state.load.asked(model.seconds(cost), Instant::now());
+        self.check(&state, model, rows, cost).map(drop)
     }
 
     /// What is ahead of a request that would be computed in time.
@@ -225,7 +236,12 @@ impl Batcher {
         }
         // Of one row, a long one must not come before short ones by its patience.
         let others = own.saturating_sub(own.div_ceil(rows.max(1)));
-        let bound = self.shared.queue_time.as_secs_f64() + PATIENCE * model.seconds(others);
+        let (usual, overload) = (self.shared.queue_time, self.shared.overload_time);
+        // Less than a batch must not be ahead, or the next one would be small.
+        let overload = overload.as_secs_f64().max(model.seconds(EFFICIENT_COST));
+        let shorter = (usual.as_secs_f64() - overload).max(0.0);
+        let time = usual.as_secs_f64() - shorter * state.load.excess(Instant::now());
+        let bound = time + PATIENCE * model.seconds(others);
         match ahead.seconds > bound {
             true => Err(ahead.busy()),
             false => Ok(ahead),
@@ -327,7 +343,7 @@ fn budget(shared: &Shared, lane: &Lane) -> usize {
         Some(pace) => (pace * shared.batch_time.as_secs_f64()) as usize,
         None => FIRST_COST,
     };
-    by_time.clamp(1, shared.batch_tokens)
+    by_time.max(EFFICIENT_COST).min(shared.batch_tokens)
 }
 
 fn run(shared: &Shared, taken: Taken<Lane, Job>) {

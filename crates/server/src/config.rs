@@ -84,15 +84,22 @@ pub struct Limits {
     /// Tokens that may be ahead of a request in the queue; with more, it is refused with 429.
     pub queue_tokens: usize,
     /// Milliseconds that a request may wait before it is computed, by what the model was seen to
-    /// do, and four times as long as its rows beyond the first take; with 429 if it were more.
+    /// do, and four times as long as its rows beyond the first take; with 429 if it were more. That
+    /// is for requests that come in a burst, or while the machine does less than usual.
     pub queue_ms: u64,
+    /// The same while twice as much is asked for as can be done, or more, if it is less: who is answered
+    /// then is answered soon. In between, something in between.
+    pub overload_ms: u64,
+    /// Milliseconds after which a 429 is told: whoever asks again at once takes the less of the
+    /// processor.
+    pub refusal_ms: u64,
     /// Characters of all texts of a request that are only cut into pieces: the answer is longer by far.
     pub tokenize_characters: usize,
     /// Candidates of a `fill-mask` request: masks times `top`.
     pub candidates: usize,
     /// Tokens of a batch.
     pub batch_tokens: usize,
-    /// Milliseconds that a batch should take at most.
+    /// Milliseconds that a batch should take at most; it may have 128 tokens however long they take.
     pub batch_ms: u64,
     /// Seconds for a request's headers to arrive; an idle connection is closed after as many.
     pub header_seconds: u64,
@@ -118,7 +125,9 @@ impl Default for Limits {
             connections: 4096,
             requests: 1024,
             queue_tokens: 65_536,
-            queue_ms: 250,
+            queue_ms: 500,
+            overload_ms: 75,
+            refusal_ms: 50,
             tokenize_characters: 200_000,
             candidates: 20_000,
             batch_tokens: 4096,
@@ -143,6 +152,8 @@ impl Limits {
             ("drain_seconds", self.drain_seconds > YEAR),
             ("notice_ms", self.notice_ms / 1000 > YEAR),
             ("queue_ms", self.queue_ms / 1000 > YEAR),
+            ("overload_ms", self.overload_ms / 1000 > YEAR),
+            ("refusal_ms", self.refusal_ms / 1000 > YEAR),
             ("batch_ms", self.batch_ms / 1000 > YEAR),
         ]
         .into_iter()

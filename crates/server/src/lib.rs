@@ -37,6 +37,7 @@ mod body;
 mod config;
 mod error;
 mod listen;
+mod load;
 mod metrics;
 mod models;
 mod page;
