@@ -26,6 +26,9 @@ use crate::traces;
 /// Bytes of a text for each piece that it will have, about.
 const PIECE_BYTES: usize = 4;
 
+/// About as many pieces are made in the time that handing over to another thread takes.
+const LITTLE_COST: usize = 128;
+
 /// Before a model was seen to do anything: so much in a batch.
 const FIRST_COST: usize = 1024;
 
@@ -56,6 +59,11 @@ impl Expected {
             rows: all.rows + 1,
             cost: all.cost + bytes.div_ceil(PIECE_BYTES).min(most),
         })
+    }
+
+    /// Whether its texts are in pieces sooner than another thread could be told to see to it.
+    pub(crate) fn is_little(&self) -> bool {
+        self.cost <= LITTLE_COST
     }
 
     /// The same with so many masks in it.

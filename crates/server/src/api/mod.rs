@@ -110,7 +110,11 @@ impl App {
             questions.collect::<Result<Vec<_>>>()
         };
         let preparing = traces::part("prepare");
-        let asked = Asked::all(self.aside(make).await??);
+        let asked = match expected.is_little() {
+            true => make(),
+            false => self.aside(make).await?,
+        };
+        let asked = Asked::all(asked?);
         drop((preparing, caller));
         match asked {
             Some(all) => self.batcher.answer(model, all).await,
