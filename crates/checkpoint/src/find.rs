@@ -54,7 +54,7 @@ pub fn shipped_models() -> Vec<ShippedModel> {
     shipped_in(&places())
 }
 
-/// The folders where models are looked for, in order, whether they exist or not.
+/// The folders where models are looked for, in order, each once, whether they exist or not.
 fn places() -> Vec<PathBuf> {
     let mut places = Vec::new();
     if let Some(paths) = env::var_os("ALBERT_MODELS") {
@@ -73,6 +73,8 @@ fn places() -> Vec<PathBuf> {
         );
     }
     places.extend(data_folder().map(|folder| folder.join("albert").join("models")));
+    let mut seen = BTreeSet::new();
+    places.retain(|place| seen.insert(place.clone()));
     places
 }
 
@@ -117,17 +119,10 @@ fn find_in(places: &[PathBuf], name_or_dir: Option<&str>) -> Result<PathBuf> {
         }
         _ => Err(Error::NoSuchModel {
             name: name.to_owned(),
-            looked_in: distinct(places),
+            looked_in: places.to_vec(),
             known: names_in(places).into_iter().map(|(name, _)| name).collect(),
         }),
     }
-}
-
-/// Without those that were there before.
-fn distinct(places: &[PathBuf]) -> Vec<PathBuf> {
-    let mut seen = BTreeSet::new();
-    let places = places.iter().filter(|place| seen.insert(place.as_path()));
-    places.cloned().collect()
 }
 
 fn shipped_in(places: &[PathBuf]) -> Vec<ShippedModel> {

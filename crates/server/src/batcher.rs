@@ -26,8 +26,8 @@ use crate::traces;
 /// Bytes of a text for each piece that it will have, about.
 const PIECE_BYTES: usize = 4;
 
-/// About as many pieces are made in the time that handing over to another thread takes.
-const LITTLE_COST: usize = 128;
+/// Texts of so many bytes are in pieces in about the time that handing over to another thread takes.
+const LITTLE_BYTES: usize = 512;
 
 /// Before a model was seen to do anything: so much in a batch.
 const FIRST_COST: usize = 1024;
@@ -45,6 +45,8 @@ const PATIENCE: f64 = 4.0;
 pub(crate) struct Expected {
     rows: usize,
     cost: usize,
+    /// Of its texts, read or not: all are cut into pieces.
+    bytes: usize,
 }
 
 impl Expected {
@@ -54,16 +56,26 @@ impl Expected {
             true => usize::MAX,
             false => model.max_length,
         };
-        let none = Self { rows: 0, cost: 0 };
+        Self::within(most, bytes)
+    }
+
+    /// Of rows of texts of so many bytes, of each of which at most so much is read.
+    fn within(most: usize, bytes: impl Iterator<Item = usize>) -> Self {
+        let none = Self {
+            rows: 0,
+            cost: 0,
+            bytes: 0,
+        };
         bytes.fold(none, |all, bytes| Self {
             rows: all.rows + 1,
             cost: all.cost + bytes.div_ceil(PIECE_BYTES).min(most),
+            bytes: all.bytes + bytes,
         })
     }
 
     /// Whether its texts are in pieces sooner than another thread could be told to see to it.
     pub(crate) fn is_little(&self) -> bool {
-        self.cost <= LITTLE_COST
+        self.bytes <= LITTLE_BYTES
     }
 
     /// The same with so many masks in it.
@@ -225,7 +237,7 @@ impl Batcher {
     /// # Errors
     /// 429 where the queue is full, 503 while the server ends.
     pub(crate) fn check_early(&self, model: &Served, expected: Expected) -> Result<()> {
-        let Expected { rows, cost } = expected;
+        let Expected { rows, cost, .. } = expected;
         let mut state = self.shared.lock();
         state.load.asked(model.seconds(cost), Instant::now());
         self.check(&state, model, rows, cost).map(drop)
@@ -417,4 +429,19 @@ pub(crate) fn said(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("a panic without words")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_much_to_prepare_however_little_of_it_is_read() {
+        let short = Expected::within(64, [100, 200].into_iter());
+        assert_eq!((short.rows, short.cost), (2, 75));
+        assert!(short.is_little());
+        let long = Expected::within(64, [1_000_000].into_iter());
+        assert_eq!(long.cost, 64);
+        assert!(!long.is_little());
+    }
 }

@@ -141,9 +141,9 @@ impl App {
         })
     }
 
-    /// Counts the texts of which pieces were left out.
+    /// Counts the texts of which pieces were left out, and says how many they are.
     pub(crate) fn note_truncated(&self, pieces: impl Iterator<Item = usize>) -> usize {
-        let texts = pieces.filter(|&pieces| pieces > 0).count();
+        let texts = truncated(pieces);
         self.metrics.truncated.inc_by(texts as u64);
         texts
     }
@@ -168,6 +168,11 @@ impl App {
         self.note_truncated(vectors.iter().map(|(embedding, _)| embedding.truncated));
         Ok(vectors)
     }
+}
+
+/// Of how many texts pieces were left out, by how many of each were.
+pub(crate) fn truncated(pieces: impl Iterator<Item = usize>) -> usize {
+    pieces.filter(|&pieces| pieces > 0).count()
 }
 
 /// A text that its task refuses, and which of them it is where there is a list.

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use super::refused;
+use super::{refused, truncated};
 use crate::App;
 use crate::batcher::Expected;
 use crate::body::Sent;
@@ -89,8 +89,7 @@ pub(crate) enum Direction {
 
 /// Of how many texts pieces were left out.
 fn cut(vectors: &[(Embedding, usize)]) -> usize {
-    let cut = |(embedding, _): &&(Embedding, usize)| embedding.truncated > 0;
-    vectors.iter().filter(cut).count()
+    truncated(vectors.iter().map(|(embedding, _)| embedding.truncated))
 }
 
 fn long(truncate: Option<bool>) -> Option<LongText> {
