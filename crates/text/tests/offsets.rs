@@ -150,6 +150,12 @@ proptest! {
 fn spans_of_awkward_text_and_data() {
     let Some(data) = common::data() else { return };
     let tokenizer = Tokenizer::from_file(data.join("tokenizer/spiece.model")).unwrap();
+    // A digit and its comma that are one character: both pieces have its place.
+    let text = "sh\u{ad}\u{3000}\u{1f102}\u{2dc9}";
+    check(&tokenizer, text, true);
+    let encoding = tokenizer.tokens(text, true).unwrap();
+    let shared = encoding.offsets.iter().filter(|&&span| span == (4, 5));
+    assert_eq!(shared.count(), 2, "{:?}", encoding.offsets);
     for line in common::golden_lines("awkward.jsonl.zst") {
         if line.get("text").is_some() {
             check(&tokenizer, &common::line_text(&line), true);

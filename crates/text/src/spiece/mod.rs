@@ -265,7 +265,9 @@ impl SpieceTokenizer {
                 segments.remove(0);
             }
         }
-        let end = symbols.spans[comma].0;
+        // Where one character is digit and comma, both have its place.
+        let last = places.last().map(|&at| symbols.spans[at].1);
+        let end = last.unwrap_or(symbols.spans[comma].0);
         for Segment { from, to, .. } in segments {
             let spelling: String = again.chars[from..to].iter().collect();
             self.spelled(&spelling, span(&again, from, to, end), encoding);
