@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::cgroup::control_groups;
+use crate::training::memory::keep_freed;
 
 /// Why a [`ThreadPool`] could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +50,16 @@ impl ThreadPool {
                 reason: error.to_string(),
             })?;
         Ok(ThreadPool { pool })
+    }
+
+    /// The same, for learning: memory that one step frees is kept for the next, by the whole process.
+    ///
+    /// # Errors
+    /// As [`new`](ThreadPool::new).
+    pub fn for_training(threads: Option<usize>) -> Result<Self, ThreadPoolError> {
+        // Before the threads are there: each would come with a heap of its own.
+        keep_freed();
+        Self::new(threads)
     }
 
     /// Number of threads in the pool.

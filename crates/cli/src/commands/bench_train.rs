@@ -53,7 +53,7 @@ pub fn run(args: BenchTrainArgs) -> Result<()> {
         steps: args.steps as usize,
         precision,
     };
-    let pool = ThreadPool::new(args.threads.map(usize::from))?;
+    let pool = ThreadPool::for_training(args.threads.map(usize::from))?;
     let timed = pool.install(|| match args.device {
         Device::Cpu => timed::<albert_model::Cpu>(&options, &Default::default()),
         #[cfg(feature = "cuda")]

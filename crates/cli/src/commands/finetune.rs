@@ -167,7 +167,7 @@ fn train<B: TrainingBackend>(
     let seeds = u64::from(args.seeds);
     let threads = args.threads.map(usize::from);
     // Burn and the kernels run on the pool that they are called from.
-    ThreadPool::new(threads)?.install(|| {
+    ThreadPool::for_training(threads)?.install(|| {
         if let Some(count) = args.folds {
             let count = count as usize;
             let report = folds::<B>(options, count, seeds, device, stop, &mut shown)?;

@@ -123,7 +123,7 @@ fn train<B: TrainingBackend>(
     let peers = processes.peers();
     let threads = options.threads.or_else(|| processes.threads());
     // Burn and the kernels run on the pool that they are called from.
-    let outcome = ThreadPool::new(threads)?.install(|| {
+    let outcome = ThreadPool::for_training(threads)?.install(|| {
         let mut shown = Shown {
             json,
             steps: Steps::new(),

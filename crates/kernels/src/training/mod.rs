@@ -10,7 +10,7 @@ pub mod cross_entropy;
 pub mod dropout;
 mod fill;
 pub mod matmul;
-pub mod memory;
+pub(crate) mod memory;
 pub mod norm;
 pub mod optim;
 mod vectorized;

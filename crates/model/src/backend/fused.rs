@@ -5,7 +5,6 @@ mod forward;
 mod steps;
 
 use albert_checkpoint::Activation;
-use albert_kernels::training::memory::keep_freed;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::ops::{Backward, OpsKind};
 use burn::backend::{Autodiff, Flex};
@@ -91,8 +90,6 @@ impl<C: CheckpointStrategy> AlbertBackend for Autodiff<Flex, C> {
         bias: Tensor<Self, 1>,
         precision: Precision,
     ) -> Tensor<Self, 2> {
-        // Products are the largest of what a step allocates, and no step is without one.
-        keep_freed();
         let (x, weight, bias) = (lower(x), lower(weight), lower(bias));
         let out = forward::dense(&x.primitive, &weight.primitive, &bias.primitive, precision);
         let nodes = [x.node.clone(), weight.node.clone(), bias.node.clone()];
@@ -177,7 +174,6 @@ impl<C: CheckpointStrategy> AlbertBackend for Autodiff<Flex, C> {
     }
 
     fn dense_shared(x: Tensor<Self, 2>, shared: &Shared<Self>) -> Tensor<Self, 2> {
-        keep_freed();
         let (x, weight) = (lower(x), lower(shared.weight.clone()));
         let bias = lower(shared.bias.clone()).primitive;
         let (kept, precision) = (&shared.kept, shared.precision);
