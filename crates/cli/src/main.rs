@@ -8,6 +8,8 @@ mod commands;
 mod output;
 mod progress;
 mod rows;
+#[cfg(feature = "train")]
+mod signals;
 mod stream;
 
 use std::process::ExitCode;

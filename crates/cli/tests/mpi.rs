@@ -259,11 +259,15 @@ fn what_is_wrong_is_told_once() {
         assert!(!error.contains("panicked"), "{error}");
         names(&error, fragments);
         assert_eq!(error.matches("error in process").count(), 1, "{error}");
+        assert!(!error.contains("has died"), "{error}");
     };
-    failure(
-        processes(2, &home.pretrain("recipe.toml", "run")),
-        &["process 0", "`stage[0].batch`", "2 processes, not 1"],
-    );
+    // The first to leave is seen to have ended by a second one that is slow.
+    for _ in 0..8 {
+        failure(
+            processes(2, &home.pretrain("recipe.toml", "run")),
+            &["process 0", "`stage[0].batch`", "2 processes, not 1"],
+        );
+    }
     failure(
         processes(2, &home.pretrain("none.toml", "run")),
         &["process 0", "none.toml"],

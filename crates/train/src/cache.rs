@@ -12,6 +12,7 @@ use albert_text::Tokenizer;
 use crate::checksum::Checksum;
 use crate::corpus::{Limits, Owned, Pieces, TokenisingReport};
 use crate::error::{Error, Result};
+use crate::files::unfinished;
 
 const MAGIC: &[u8; 8] = b"ALBERTC1";
 
@@ -58,11 +59,7 @@ pub(crate) fn load_or_tokenise(
 pub(crate) fn write(path: &Path, key: u64, corpus: &Owned) -> Result<()> {
     let dir = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(dir).map_err(Error::io(dir))?;
-    let temporary = tempfile::Builder::new()
-        .prefix(".corpus-")
-        .suffix(".tmp")
-        .tempfile_in(dir)
-        .map_err(Error::io(path))?;
+    let temporary = unfinished(dir).map_err(Error::io(path))?;
     let save = || -> std::io::Result<()> {
         let mut file = BufWriter::with_capacity(1 << 20, temporary.as_file());
         file.write_all(MAGIC)?;

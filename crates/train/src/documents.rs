@@ -82,6 +82,7 @@ pub struct Documents {
     line: usize,
     /// The most bytes of a document.
     limit: Option<usize>,
+    blank_rows: bool,
     finished: bool,
 }
 
@@ -124,6 +125,7 @@ impl Documents {
             json,
             line: 0,
             limit: None,
+            blank_rows: false,
             finished: false,
         })
     }
@@ -132,6 +134,14 @@ impl Documents {
     pub fn with_limit(self, bytes: usize) -> Documents {
         Documents {
             limit: Some(bytes),
+            ..self
+        }
+    }
+
+    /// Gives rows of JSONL without text, too, as documents without paragraphs.
+    pub fn with_blank_rows(self) -> Documents {
+        Documents {
+            blank_rows: true,
             ..self
         }
     }
@@ -185,17 +195,16 @@ impl Documents {
                 continue;
             }
             let row: Row = serde_json::from_str(&line).map_err(|error| self.bad(error))?;
-            let paragraphs = match (row.paragraphs, row.text) {
-                (Some(paragraphs), _) => paragraphs,
-                (None, Some(text)) => text.lines().map(str::to_owned).collect(),
-                (None, None) => {
-                    return Err(self.bad("has neither `paragraphs` nor `text`"));
-                }
-            };
-            let document = Document {
-                paragraphs: without_blank(paragraphs),
-            };
-            if !document.paragraphs.is_empty() {
+            if row.paragraphs.is_none() && row.text.is_none() {
+                return Err(self.bad("has neither `paragraphs` nor `text`"));
+            }
+            let mut paragraphs = without_blank(row.paragraphs.unwrap_or_default());
+            if paragraphs.is_empty() {
+                let text = row.text.unwrap_or_default();
+                paragraphs = without_blank(text.lines().map(str::to_owned).collect());
+            }
+            let document = Document { paragraphs };
+            if self.blank_rows || !document.paragraphs.is_empty() {
                 return Ok(Some(document));
             }
         }
@@ -347,13 +356,18 @@ mod tests {
     #[test]
     fn json_rows_of_both_kinds_packed_or_not() {
         let rows = "{\"title\":\"T\",\"paragraphs\":[\"a\",\" \",\"b\"]}\n\n{\"text\":\"c\\n\\nd\"}\n{\"text\":\" \"}\n";
-        let expected = [["a", "b"], ["c", "d"]];
+        let rows = &(rows.to_owned() + "{\"paragraphs\":[\" \"],\"text\":\"e\\nf\"}\n");
+        let expected = [["a", "b"], ["c", "d"], ["e", "f"]];
         assert_eq!(
             read("a.jsonl", rows.as_bytes()).expect("documents"),
             expected
         );
         let packed = zstd::encode_all(rows.as_bytes(), 1).expect("packed rows");
         assert_eq!(read("a.jsonl.zst", &packed).expect("documents"), expected);
+        let (_dir, path) = file("b.jsonl", rows.as_bytes());
+        let documents = Documents::open(&path).expect("a corpus").with_blank_rows();
+        let paragraphs = documents.map(|document| document.expect("a row").paragraphs.len());
+        assert_eq!(paragraphs.collect::<Vec<_>>(), [2, 2, 0, 2]);
     }
 
     #[test]

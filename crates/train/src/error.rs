@@ -85,6 +85,12 @@ pub enum Error {
         /// The folder.
         path: PathBuf,
     },
+    /// Another run writes to the output folder.
+    #[error("{}: another run is writing to this folder", path.display())]
+    OutputBusy {
+        /// The folder.
+        path: PathBuf,
+    },
     /// Nothing to resume from.
     #[error("{}: nothing to resume: there is no `training/state.safetensors`", path.display())]
     NothingToResume {

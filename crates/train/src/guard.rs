@@ -296,8 +296,9 @@ impl SpikeFile {
     /// dropped.
     pub(crate) fn open(output: &Path, step: u64) -> Result<SpikeFile> {
         let path = output.join("spikes.jsonl");
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
+        let text = match std::fs::read(&path) {
+            // A line that is no text is no spike either.
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(SpikeFile { path, file: None });
             }

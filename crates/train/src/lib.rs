@@ -75,6 +75,7 @@ pub mod documents;
 mod error;
 mod evaluate;
 pub mod examples;
+mod files;
 pub mod finetune;
 pub mod guard;
 mod ledger;

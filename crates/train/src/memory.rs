@@ -103,13 +103,29 @@ fn check_against(available: u64, field: &str, config: &AlbertConfig, shape: Shap
 }
 
 /// Bytes that this process may still take: what Linux says is available, or what the strictest of
-/// its control groups leaves, if that is less. `root` is `/`.
+/// its control groups or the bound on its addresses (`ulimit -v`) leaves, if that is less. `root` is
+/// `/`.
 fn available(root: &Path) -> Option<u64> {
     let meminfo = std::fs::read_to_string(root.join("proc/meminfo")).ok()?;
     let kilobytes = field(&meminfo, "MemAvailable:")?;
     let groups = control_groups(root, "memory");
-    let left = groups.iter().filter_map(left_in);
+    let left = groups
+        .iter()
+        .filter_map(left_in)
+        .chain(addresses_left(root));
     Some(left.fold(kilobytes * 1024, u64::min))
+}
+
+/// What the bound on this process's addresses leaves, if there is one.
+fn addresses_left(root: &Path) -> Option<u64> {
+    let read = |name: &str| std::fs::read_to_string(root.join("proc/self").join(name)).ok();
+    let limits = read("limits")?;
+    let limit = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max address space"))?;
+    let limit: u64 = limit.split_whitespace().next()?.parse().ok()?;
+    let taken = field(&read("status")?, "VmSize:")?;
+    Some(limit.saturating_sub(taken * 1024))
 }
 
 /// What a control group leaves of its memory. Pages of files that were not read lately are given up
@@ -203,5 +219,19 @@ mod tests {
             "anon 300\nfile 400\ninactive_file 250\n",
         );
         assert_eq!(available(root.path()), Some(2050), "files can be given up");
+        let limit = |limit: &str| {
+            let name = "Max address space         ";
+            write(
+                "proc/self/limits",
+                &format!("Limit Soft Limit\n{name}{limit} {limit} bytes\n"),
+            );
+        };
+        write("proc/self/status", "Name:\talbert\nVmSize:\t      2 kB\n");
+        limit("unlimited");
+        assert_eq!(available(root.path()), Some(2050));
+        limit("3000");
+        assert_eq!(available(root.path()), Some(952), "2048 bytes are taken");
+        limit("1000");
+        assert_eq!(available(root.path()), Some(0));
     }
 }

@@ -9,7 +9,7 @@ use albert_kernels::training::matmul::multiplies_bf16;
 use albert_model::{AlbertForPreTraining, NamedParameters, TrainingBackend};
 
 use crate::corpus::TokenisingReport;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::guard::{Spike, SpikeFile};
 use crate::metrics::{self, DevScores};
 use crate::optim::OptimizerState;
@@ -18,7 +18,7 @@ use crate::recipe::{Arithmetic, OptimizerKind, PUBLISHED_RATE, Recipe, Stage, sc
 use crate::run::Run;
 use crate::schedule::Budget;
 use crate::sources::{Sources, Text, pieces, unbounded};
-use crate::start::{Opened, first_model, recipe_checksum, remove_leftovers, same_input};
+use crate::start::{Opened, first_model, recipe_checksum, same_input};
 use crate::state::{self, FORMAT, RunInfo, Saved};
 use crate::vocabulary::Vocabulary;
 
@@ -199,6 +199,7 @@ pub(crate) fn prepare<'p, B: TrainingBackend>(
     let leads = peers.rank() == 0;
     let recipe = &options.recipe;
     let Opened {
+        claim: claimed,
         saved,
         tokenizer,
         tokenizer_checksum,
@@ -233,13 +234,12 @@ pub(crate) fn prepare<'p, B: TrainingBackend>(
         vocabulary,
     };
     let budget = sources.budget()?;
-
-    if leads {
-        std::fs::create_dir_all(&options.output).map_err(Error::io(&options.output))?;
-        remove_leftovers(&options.output);
-    }
+    let (stage, pass) = saved
+        .as_ref()
+        .map_or((0, 0), |saved| (saved.info.stage, saved.info.position.pass));
+    agree(peers, sources.check(stage, pass))?;
     let arithmetic = arithmetic::<B>(recipe, device);
-    let stage = &recipe.stage[saved.as_ref().map_or(0, |saved| saved.info.stage)];
+    let stage = &recipe.stage[stage];
     let rate = recipe.optimizer.rate_for(stage.rows());
     let published_rate = published_rate(recipe, stage);
     let processor = saved
@@ -333,6 +333,7 @@ pub(crate) fn prepare<'p, B: TrainingBackend>(
     Run::new(
         peers,
         &options.output,
+        claimed,
         sources,
         budget,
         info,

@@ -11,6 +11,7 @@ use crate::batches::{HostBatch, Position, Prepared};
 use crate::curves;
 use crate::error::{Error, Result};
 use crate::evaluate::{DevSet, right, to_device};
+use crate::files::Claim;
 use crate::guard::{Reason, Spike, SpikeFile, Verdict};
 use crate::ledger::{Measured, Seen, Unread, read_all};
 use crate::metrics::{DevScores, Metrics, Row};
@@ -21,7 +22,7 @@ use crate::recipe::PASS_BITS;
 use crate::schedule::{Budget, Clock, rate};
 use crate::share::Share;
 use crate::smooth::Smooth;
-use crate::sources::Sources;
+use crate::sources::{Sources, no_pairs};
 use crate::state::{self, RunInfo};
 
 /// Accuracies of training are taken from every fourth step: finding the likeliest of all pieces
@@ -32,6 +33,8 @@ const ACCURACY_STEPS: u64 = 4;
 pub(crate) struct Run<'p, B: TrainingBackend> {
     peers: &'p dyn Peers,
     output: PathBuf,
+    /// Keeps other runs out of it, in process 0.
+    _claim: Option<Claim>,
     sources: Sources,
     budget: Budget,
     info: RunInfo,
@@ -74,6 +77,7 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
     pub(crate) fn new(
         peers: &'p dyn Peers,
         output: &Path,
+        claim: Option<Claim>,
         sources: Sources,
         budget: Budget,
         info: RunInfo,
@@ -91,6 +95,7 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
         Ok(Run {
             peers,
             output: output.to_owned(),
+            _claim: claim,
             // The state is written before the model: killed between the two, a run has none, or an
             // older one, which only its date would tell. Writing it once more is quick.
             saved: None,
@@ -136,7 +141,7 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
                 .is_none_or(|row| row.step < self.info.step || row.dev.is_none())
             && self.info.step > 0
         {
-            let set = self.dev_set(self.info.stage)?;
+            let set = self.sources.dev_set(self.info.stage)?;
             self.evaluate(&set, progress)?;
         }
         if self.saved.is_none_or(|(step, _)| step < self.info.step) || finished {
@@ -202,7 +207,7 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
             self.model = Some(model.with_depth(depth)?);
         }
         let report = self.sources.recipe.report.clone();
-        let dev_set = agree(self.peers, self.dev_set(stage))?;
+        let dev_set = agree(self.peers, self.sources.dev_set(stage))?;
         let mut batches = Prepared::new(self.sources.training(stage), self.info.position);
         while self.next(stop)? == Next::Stage(stage) {
             if !self.step(&mut batches, stop, progress)? {
@@ -247,9 +252,7 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
                 return Ok(false);
             }
             let Some(batch) = batches.next().transpose()? else {
-                let message = "no document has two sentences, or one of four words or more";
-                let message = message.into();
-                return agree(self.peers, Err(Error::SmallCorpus { message }));
+                return agree(self.peers, Err(no_pairs()));
             };
             // Stages accumulate different numbers of passes: the step and the pass by themselves.
             let forward_pass = (self.info.step << PASS_BITS) | pass as u64;
@@ -467,19 +470,6 @@ impl<'p, B: TrainingBackend> Run<'p, B> {
             .optimizer
             .rate_for(recipe.stage[self.info.stage].rows());
         rate(peak, &recipe.schedule, &self.budget, clock)
-    }
-
-    fn dev_set(&self, stage: usize) -> Result<DevSet> {
-        let examples = self.sources.recipe.report.dev_examples;
-        let set = DevSet::new(&self.sources.held_out(stage), examples);
-        if set.pairs() == 0 {
-            let message = "the held-out documents have no pair of sentences; \
-                           raise `report.dev_share` or give `report.dev_corpus`";
-            return Err(Error::SmallCorpus {
-                message: message.into(),
-            });
-        }
-        Ok(set)
     }
 
     fn evaluate(&mut self, set: &DevSet, progress: &mut dyn Progress) -> Result<()> {

@@ -44,6 +44,7 @@ use tempfile::NamedTempFile;
 
 use crate::documents::{Document, Documents};
 use crate::error::{Error, Result};
+use crate::files::unfinished;
 use crate::masking::draw_scored_words;
 use crate::random::{Random, SplitMix64};
 
@@ -166,17 +167,7 @@ impl Rows {
             return Err(Error::io(path)(source));
         }
         let folder = path.parent().filter(|folder| *folder != Path::new(""));
-        let mut builder = tempfile::Builder::new();
-        builder.prefix(".albert-").suffix(".part");
-        #[cfg(unix)]
-        {
-            // The mode of an ordinary new file; the umask narrows it.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let file = builder
-            .tempfile_in(folder.unwrap_or(Path::new(".")))
-            .map_err(Error::io(path))?;
+        let file = unfinished(folder.unwrap_or(Path::new("."))).map_err(Error::io(path))?;
         Ok(Rows {
             path: path.to_owned(),
             file: BufWriter::new(file),

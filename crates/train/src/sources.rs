@@ -11,7 +11,8 @@ use crate::batches::{BatchSource, Masks, Pass};
 use crate::cache;
 use crate::corpus::Corpus;
 use crate::error::{Error, Result};
-use crate::examples::PairRules;
+use crate::evaluate::DevSet;
+use crate::examples::{PairRules, plan};
 use crate::pretrain::{PretrainOptions, Progress};
 use crate::random::{Purpose, Random, stream};
 use crate::recipe::{Recipe, Stage};
@@ -153,6 +154,14 @@ impl Text {
     }
 }
 
+/// There is nothing to train on.
+pub(crate) fn no_pairs() -> Error {
+    let message = "no document has two sentences, or one of four words or more";
+    Error::SmallCorpus {
+        message: message.into(),
+    }
+}
+
 /// Where the batches of every stage come from.
 pub(crate) struct Sources {
     pub recipe: Recipe,
@@ -191,6 +200,46 @@ impl Sources {
             corpus: self.text.dev_corpus.clone(),
             documents: self.text.dev_documents.clone(),
             ..self.training(stage)
+        }
+    }
+
+    /// Whether there is something to train on and to evaluate with, in a stage and a pass.
+    ///
+    /// # Errors
+    /// [`Error::SmallCorpus`].
+    pub(crate) fn check(&self, stage: usize, pass: u64) -> Result<()> {
+        let BatchSource {
+            corpus,
+            documents,
+            vocabulary,
+            pairs,
+            seed,
+            ..
+        } = self.training(stage);
+        let usable = |&document: &u32| {
+            !plan(&corpus, &[document], &vocabulary, &pairs, seed, pass).is_empty()
+        };
+        match documents.iter().any(usable) {
+            true => self.dev_set(stage).map(drop),
+            false => Err(no_pairs()),
+        }
+    }
+
+    /// The held-out pairs of a stage.
+    ///
+    /// # Errors
+    /// [`Error::SmallCorpus`]: there are none.
+    pub(crate) fn dev_set(&self, stage: usize) -> Result<DevSet> {
+        let set = DevSet::new(&self.held_out(stage), self.recipe.report.dev_examples);
+        match set.pairs() {
+            0 => {
+                let message = "the held-out documents have no pair of sentences; \
+                               raise `report.dev_share` or give `report.dev_corpus`";
+                Err(Error::SmallCorpus {
+                    message: message.into(),
+                })
+            }
+            _ => Ok(set),
         }
     }
 

@@ -7,7 +7,9 @@ use albert_model::{AlbertForPreTraining, NamedParameters, TrainingBackend};
 use albert_text::Tokenizer;
 
 use crate::checksum::Checksum;
+use crate::documents::Documents;
 use crate::error::{Error, Result};
+use crate::files::{Claim, remove_unfinished, unfinished};
 use crate::peers::Peers;
 use crate::pretrain::PretrainOptions;
 use crate::recipe::Recipe;
@@ -68,6 +70,8 @@ fn check_memory(recipe: &Recipe, config: &AlbertConfig, peers: &dyn Peers) -> Re
 
 /// What a run reads before the corpus.
 pub(crate) struct Opened {
+    /// In process 0 alone, which writes.
+    pub(crate) claim: Option<Claim>,
     pub(crate) saved: Option<Saved>,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) tokenizer_checksum: u64,
@@ -83,15 +87,14 @@ impl Opened {
         let recipe = &options.recipe;
         recipe.validate()?;
         enough_rows(recipe, peers.count())?;
+        let leads = peers.rank() == 0;
         let saved = match options.resume {
             true => Some(state::load(&options.output)?),
-            false => {
-                if peers.rank() == 0 {
-                    refuse_foreign_content(&options.output)?;
-                }
-                None
-            }
+            false => None,
         };
+        if leads && !options.resume {
+            refuse_foreign_content(&options.output)?;
+        }
         let tokenizer_checksum = tokenizer_checksum(&recipe.tokenizer)?;
         if let Some(saved) = &saved {
             recipe.agrees_with(&saved.info.recipe)?;
@@ -110,12 +113,18 @@ impl Opened {
         if B::HOST {
             check_memory(recipe, &config, peers)?;
         }
+        check_text(options)?;
+        let claim = match leads {
+            true => Some(claim(options)?),
+            false => None,
+        };
         let files = FileChecksums::new(options, tokenizer_checksum)?;
         if let Some(saved) = &saved {
             // Before anything is tokenised anew, which may take long.
             files.agree_with(&saved.info)?;
         }
         Ok(Opened {
+            claim,
             saved,
             tokenizer,
             tokenizer_checksum,
@@ -123,6 +132,35 @@ impl Opened {
             files,
         })
     }
+}
+
+/// Whether the text to train on and that held out are of kinds that can be read.
+fn check_text(options: &PretrainOptions) -> Result<()> {
+    for path in options.corpus.iter().filter(|path| !is_shards(path)) {
+        Documents::open(path)?;
+    }
+    match &options.recipe.report.dev_corpus {
+        Some(path) if is_shards(path) => {
+            let message = format!(
+                "{} is a folder of shards: what is held out must be corpus files",
+                path.display()
+            );
+            Err(Error::field("report.dev_corpus", message))
+        }
+        Some(path) => Documents::open(path).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// Takes the output folder, and sees whether the tokenised corpus can be kept where it shall be.
+fn claim(options: &PretrainOptions) -> Result<Claim> {
+    let claim = Claim::new(&options.output)?;
+    if let Some(cache) = &options.cache {
+        std::fs::create_dir_all(cache).map_err(Error::io(cache))?;
+        unfinished(cache).map_err(Error::io(cache))?;
+    }
+    remove_leftovers(&options.output);
+    Ok(claim)
 }
 
 /// Whether every process has a row of each batch.
@@ -290,10 +328,7 @@ pub(crate) fn refuse_foreign_content(output: &Path) -> Result<()> {
         for inner in std::fs::read_dir(entry.path()).map_err(Error::io(output))? {
             let name = inner.map_err(Error::io(output))?.file_name();
             let name = name.to_string_lossy();
-            let begun = [".corpus-", ".albert-"]
-                .iter()
-                .any(|of| name.starts_with(of));
-            if !name.starts_with("corpus-") && !begun {
+            if !name.starts_with("corpus-") && !name.starts_with(".albert-") {
                 return Err(exists());
             }
         }
@@ -301,18 +336,10 @@ pub(crate) fn refuse_foreign_content(output: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Removes what a killed run had begun to write under a temporary name.
-pub(crate) fn remove_leftovers(output: &Path) {
+/// Removes what a killed run had begun to write.
+fn remove_leftovers(output: &Path) {
     for folder in [output.to_owned(), output.join("training")] {
-        for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let ours = (name.starts_with(".albert-") && name.ends_with(".part"))
-                || (name.starts_with(".corpus-") && name.ends_with(".tmp"));
-            if ours {
-                // Only untidy if it stays.
-                let _ = std::fs::remove_file(entry.path());
-            }
-        }
+        remove_unfinished(&folder);
     }
 }
 

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use crate::args::{Device, FinetuneArgs, TrainPrecision};
 use crate::output;
 use crate::progress::{Run, duration};
+use crate::signals::on_stop;
 
 /// The parts of the training set that a learning curve is drawn over.
 const SHARES: [f64; 4] = [0.1, 0.25, 0.5, 1.0];
@@ -30,14 +31,13 @@ pub fn run(args: FinetuneArgs) -> Result<()> {
     let options = options(&args)?;
     let stop = Arc::new(AtomicBool::new(false));
     let seen = stop.clone();
-    ctrlc::set_handler(move || {
+    on_stop(move || {
         if seen.swap(true, Ordering::SeqCst) {
-            // A second Ctrl-C: the last state on disk is whole, so leaving at once is safe.
+            // Asked a second time: the last state on disk is whole, so leaving at once is safe.
             std::process::exit(130);
         }
         output::note("stopping: saving the state first (once more to leave at once)");
-    })
-    .context("cannot listen for Ctrl-C")?;
+    })?;
     match args.device {
         Device::Cpu => train::<albert_model::Cpu>(&args, &options, &Default::default(), &stop),
         #[cfg(feature = "cuda")]

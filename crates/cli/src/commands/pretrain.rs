@@ -12,13 +12,14 @@ use albert_train::recipe::Arithmetic;
 use albert_train::{
     Outcome, PretrainOptions, Progress, Recipe, RunReport, Spike, StepReport, pretrain_together,
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::processes::Processes;
 use crate::args::{Device, PretrainArgs, TrainPrecision};
 use crate::output;
 use crate::progress::{Run, Steps, duration};
+use crate::signals::on_stop;
 
 pub fn run(args: PretrainArgs) -> Result<()> {
     let processes = Processes::find()?;
@@ -40,18 +41,17 @@ fn carry_out(args: PretrainArgs, processes: &Processes) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let seen = stop.clone();
     let watch = processes.watch(&args.output);
-    ctrlc::set_handler(move || {
+    on_stop(move || {
         let again = seen.swap(true, Ordering::SeqCst);
         if let Some(watch) = &watch {
             return watch.signalled(again);
         }
         if again {
-            // A second Ctrl-C: the last checkpoint on disk is whole, so leaving at once is safe.
+            // Asked a second time: the last checkpoint on disk is whole, so leaving at once is safe.
             std::process::exit(130);
         }
         output::note("stopping: saving a checkpoint first (once more to leave at once)");
-    })
-    .context("cannot listen for Ctrl-C")?;
+    })?;
 
     let options = PretrainOptions {
         recipe,

@@ -9,8 +9,13 @@ use {
     crate::output,
     albert_train::{MpiPeers, Neighbours},
     std::path::PathBuf,
+    std::sync::atomic::{AtomicBool, Ordering},
     std::time::Duration,
 };
+
+/// Whether this process leaves the others already, which wait for it to say so.
+#[cfg(feature = "mpi")]
+static LEAVING: AtomicBool = AtomicBool::new(false);
 
 /// The processes of this run.
 pub struct Processes {
@@ -103,6 +108,8 @@ impl Processes {
     /// # Errors
     /// This process's own.
     pub fn leave(self, outcome: Result<()>) -> Result<()> {
+        #[cfg(feature = "mpi")]
+        LEAVING.store(true, Ordering::SeqCst);
         let told = |error: &anyhow::Error| {
             let error = error.downcast_ref::<Error>();
             matches!(error, Some(Error::OtherProcess { .. }))
@@ -155,6 +162,10 @@ impl Watch {
     /// Says why the run ends and how it can go on; after a death, leaves, since the others would
     /// be waited for in vain.
     pub fn signalled(&self, again: bool) {
+        if LEAVING.load(Ordering::SeqCst) {
+            // Of a failure that was told: whoever told it has just ended first.
+            return;
+        }
         let ended = self.neighbours.ended();
         if self.neighbours.speaks(&ended) && (!again || !ended.is_empty()) {
             output::note(&self.message(&ended));

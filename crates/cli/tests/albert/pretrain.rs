@@ -229,6 +229,18 @@ fn processes_that_cannot_train_together_do_not_train() {
 #[cfg(unix)]
 #[test]
 fn ctrl_c_saves_a_checkpoint_that_resumes() {
+    told_to_stop("-INT");
+}
+
+/// As batch systems, containers and systemd do.
+#[cfg(unix)]
+#[test]
+fn a_request_to_end_saves_a_checkpoint_that_resumes() {
+    told_to_stop("-TERM");
+}
+
+#[cfg(unix)]
+fn told_to_stop(signal: &str) {
     let folder = tempfile::tempdir().unwrap();
     let corpus = corpus(folder.path());
     let recipe_file = recipe(folder.path(), "steps = 1000000");
@@ -261,8 +273,25 @@ fn ctrl_c_saves_a_checkpoint_that_resumes() {
         std::thread::sleep(Duration::from_millis(50));
     }
     std::thread::sleep(Duration::from_secs(1));
+    let mini = crate::common::root().join("models/mini");
+    let message = failure(
+        &[
+            "pretrain",
+            "--recipe",
+            text(&recipe_file),
+            "--corpus",
+            text(&corpus),
+            "--tokenizer",
+            text(&mini),
+            "--output",
+            text(&out),
+            "--resume",
+        ],
+        1,
+    );
+    names(&message, &[text(&out), "another run is writing"]);
     let kill = Command::new("kill")
-        .args(["-INT", &run.id().to_string()])
+        .args([signal, &run.id().to_string()])
         .status()
         .unwrap();
     assert!(kill.success());

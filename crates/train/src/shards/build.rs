@@ -1,6 +1,5 @@
 //! Building a folder of shards, and going on with one.
 
-use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -12,9 +11,10 @@ use super::format::{Counts, FORMAT, INDEX, Manifest, PROGRESS, Place, Setup, Sha
 use super::inputs::{identify, length, same_content, same_lengths};
 use super::pipeline::{self, Done, Event, Fate, Work};
 use super::read::verify;
-use super::write::{Filling, remove_leftovers};
+use super::write::Filling;
 use crate::documents::Documents;
 use crate::error::{Error, Result};
+use crate::files::{Lock, remove_unfinished};
 use crate::start::{open_tokenizer, tokenizer_checksum};
 use crate::vocabulary::Vocabulary;
 
@@ -132,6 +132,7 @@ pub fn build(
         shard_bytes: options.shard_bytes,
         max_bytes: options.max_bytes,
         drop_markup: options.drop_markup,
+        blank_rows: true,
         inputs: Vec::new(),
     };
     let mut bytes_total = 0;
@@ -179,11 +180,11 @@ pub fn build(
     }
 
     std::fs::create_dir_all(folder).map_err(Error::io(folder))?;
-    let _lock = lock(folder)?;
+    let _lock = Lock::new(folder).ok_or_else(|| Error::shards(folder, AT_WORK))?;
     if begun(folder)? != began {
         return Err(Error::shards(folder, AT_WORK));
     }
-    remove_leftovers(folder);
+    remove_unfinished(folder);
     let manifest = began.unwrap_or(Manifest {
         format: FORMAT,
         setup,
@@ -317,7 +318,7 @@ fn same_setup(folder: &Path, was: &Setup, now: &Setup) -> Result<()> {
     }
     if was.max_bytes != now.max_bytes {
         return changed(
-            "a limit of bytes a file",
+            "a limit for each file (bytes)",
             number(was.max_bytes),
             number(now.max_bytes),
         );
@@ -331,17 +332,6 @@ fn same_setup(folder: &Path, was: &Setup, now: &Setup) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Keeps a second build out of the folder, where the system can lock folders.
-fn lock(folder: &Path) -> Result<Option<File>> {
-    let Ok(file) = File::open(folder) else {
-        return Ok(None);
-    };
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Err(Error::shards(folder, AT_WORK)),
-        _ => Ok(Some(file)),
-    }
 }
 
 /// A shard that is being saved, with the counts and the place behind it.

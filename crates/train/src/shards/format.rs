@@ -46,6 +46,10 @@ pub struct Setup {
     pub max_bytes: Option<u64>,
     /// Whether documents full of markup are left out.
     pub drop_markup: bool,
+    /// Whether rows of JSONL without text are counted as near-empty documents. Earlier versions passed
+    /// over them.
+    #[serde(default)]
+    pub blank_rows: bool,
     /// The corpus files, in order.
     pub inputs: Vec<Input>,
 }

@@ -166,7 +166,11 @@ fn read(
     let mut seen: HashSet<u128, BuildHasherDefault<Spread>> = HashSet::default();
     let (mut number, mut bytes_before) = (0, 0);
     for (file, (path, input)) in work.paths.iter().zip(&work.setup.inputs).enumerate() {
-        let mut documents = Documents::open(path)?.with_limit(DOCUMENT_BYTES);
+        let documents = Documents::open(path)?.with_limit(DOCUMENT_BYTES);
+        let mut documents = match work.setup.blank_rows {
+            true => documents.with_blank_rows(),
+            false => documents,
+        };
         let (mut place, mut taken, mut ended) = (Place { file, documents: 0 }, 0, false);
         while !ended {
             let mut block = Block {
@@ -188,7 +192,8 @@ fn read(
                 };
                 let document = document?;
                 let bytes = document.bytes() as u64;
-                let is_new = seen.insert(hash(&document));
+                // One blank row is near-empty, and so is the next.
+                let is_new = document.paragraphs.is_empty() || seen.insert(hash(&document));
                 let wanted = place >= work.from;
                 place.documents += 1;
                 taken += bytes;

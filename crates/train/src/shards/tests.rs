@@ -190,11 +190,12 @@ fn what_is_left_out_is_counted() {
     ];
     let first = home.write("first.txt", &texts.join("\n\n"));
     let second = home.write("second.txt", &[&*kept[1], "Hello.", &kept[3]].join("\n\n"));
-    let options = home.options(&[first, second], "shards");
+    let third = home.write("third.jsonl", "{\"text\":\"\"}\n{\"paragraphs\":[]}\n");
+    let options = home.options(&[first, second, third], "shards");
     let manifest = silent(&options).expect("a corpus").manifest;
     let counts = manifest.counts;
     let left_out = (counts.duplicates, counts.near_empty, counts.markup);
-    assert_eq!((counts.documents, left_out), (5, (4, 1, 1)), "{counts:?}");
+    assert_eq!((counts.documents, left_out), (5, (4, 3, 1)), "{counts:?}");
     let shards = home.open("shards").expect("the shards");
     assert_eq!((shards.documents(), Corpus::from(shards).dropped()), (5, 1));
 

@@ -8,10 +8,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::format::{HEADER, Header, Setup, ShardEntry};
 use crate::corpus::Pieces;
 use crate::error::{Error, Result};
-
-/// What unfinished files are called, as everywhere in this project.
-const PREFIX: &str = ".albert-";
-const SUFFIX: &str = ".part";
+use crate::files::unfinished;
 
 /// Room for the pieces of the document that fills a shard.
 const SPARE: usize = 1 << 18;
@@ -71,11 +68,7 @@ impl Filling {
     pub fn save(&self, folder: &Path, name: String, tokenizer: u64) -> Result<ShardEntry> {
         let path = folder.join(&name);
         let io = || Error::io(&path);
-        let mut temporary = tempfile::Builder::new()
-            .prefix(PREFIX)
-            .suffix(SUFFIX)
-            .tempfile_in(folder)
-            .map_err(io())?;
+        let mut temporary = unfinished(folder).map_err(io())?;
         let mut body = Body {
             file: BufWriter::with_capacity(1 << 20, temporary.as_file_mut()),
             sum: Xxh3::new(),
@@ -144,17 +137,5 @@ impl<W: Write> Body<W> {
             self.file.write_all(&self.bytes)?;
         }
         Ok(())
-    }
-}
-
-/// Removes what a killed build had begun to write.
-pub(super) fn remove_leftovers(folder: &Path) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        if name.starts_with(PREFIX) && name.ends_with(SUFFIX) {
-            // Only untidy if it stays.
-            let _ = std::fs::remove_file(entry.path());
-        }
     }
 }

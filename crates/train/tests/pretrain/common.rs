@@ -153,11 +153,13 @@ impl Progress for Notes {
     }
 }
 
-/// Writes the state of a run again after `change` has had all that is no tensor.
+/// Writes the state of a run again after `change` has had all that is no tensor; without a checksum,
+/// as earlier versions wrote it.
 pub fn change_info(path: &Path, change: impl FnOnce(&mut serde_json::Value)) {
     let bytes = std::fs::read(path).expect("the state");
     let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a header");
     let mut metadata = metadata.metadata().clone().expect("metadata");
+    metadata.remove("checksum").expect("a checksum");
     let text = metadata.get_mut("albert_training").expect("the run");
     let mut info = serde_json::from_str(text).expect("JSON");
     change(&mut info);

@@ -42,6 +42,36 @@ fn what_does_not_fit_is_refused_before_anything_is_tokenised() {
 }
 
 #[test]
+fn what_cannot_be_written_or_held_out_is_refused_before_anything_is_tokenised() {
+    let home = Home::new();
+    std::fs::write(home.path("file"), "in the way").expect("a file");
+    std::fs::write(home.path("notes.md"), "Held out.").expect("a file");
+    let options = home.options("run", TWELVE_STEPS);
+    let refused = |change: &dyn Fn(&mut PretrainOptions)| {
+        let mut options = options.clone();
+        change(&mut options);
+        let (mut notes, stop) = (Notes::default(), AtomicBool::new(false));
+        let error = pretrain::<Cpu>(&options, &Default::default(), &stop, &mut notes)
+            .expect_err("what cannot be done");
+        assert!(!notes.1, "the corpus was tokenised first");
+        assert!(!options.output.exists() || !options.output.is_dir());
+        error.to_string()
+    };
+    let error = refused(&|options| options.output = home.path("file"));
+    assert!(error.contains("file"), "{error}");
+    let error = refused(&|options| options.output = home.path("file/run"));
+    assert!(error.contains("file"), "{error}");
+    let error = refused(&|options| options.cache = Some(home.path("file/cache")));
+    assert!(error.contains("cache"), "{error}");
+    let held_out =
+        |path| refused(&|options| options.recipe.report.dev_corpus = Some(home.path(path)));
+    let error = held_out("notes.md");
+    assert!(error.contains("notes.md: not a corpus"), "{error}");
+    let error = held_out("missing.txt");
+    assert!(error.contains("missing.txt"), "{error}");
+}
+
+#[test]
 fn what_does_not_fit_is_refused_when_resuming() {
     let home = Home::new();
     let mut options = home.options("run", &TWELVE_STEPS.replace("steps = 7", "steps = 1"));
@@ -87,18 +117,31 @@ fn what_does_not_fit_is_refused_when_resuming() {
 
     let state = options.output.join("training/state.safetensors");
     let bytes = std::fs::read(&state).expect("the state");
-    std::fs::write(&state, &bytes[..bytes.len() / 2]).expect("half a state");
-    let error = run(&options).expect_err("half a state").to_string();
-    assert!(
-        error.contains("state.safetensors") && error.contains("damaged"),
-        "{error}"
-    );
+    let damaged = |bytes: &[u8]| {
+        std::fs::write(&state, bytes).expect("a damaged state");
+        let error = run(&options).expect_err("a damaged state").to_string();
+        assert!(
+            error.contains("state.safetensors") && error.contains("damaged"),
+            "{error}"
+        );
+    };
+    damaged(&bytes[..bytes.len() / 2]);
+    // One bit, of a number, of the position in the data.
+    let mut other = bytes.clone();
+    other[bytes.len() - 2] ^= 0x40;
+    damaged(&other);
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(1 << 16)]).into_owned();
+    let step = text.find("\\\"step\\\":").expect("the step") + "\\\"step\\\":".len();
+    let mut other = bytes.clone();
+    other[step] ^= 1;
+    damaged(&other);
 }
 
 /// Name, type, shape and bytes.
 type Tensors = BTreeMap<String, (Dtype, Vec<usize>, Vec<u8>)>;
 
-/// Writes the state of a run again after `change` has had its tensors.
+/// Writes the state of a run again after `change` has had its tensors; without a checksum, as
+/// earlier versions wrote it.
 fn change_state(path: &Path, change: impl FnOnce(&mut Tensors)) {
     let bytes = std::fs::read(path).expect("the state");
     let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a header");
@@ -116,7 +159,9 @@ fn change_state(path: &Path, change: impl FnOnce(&mut Tensors)) {
         let view = TensorView::new(*dtype, shape.clone(), data).expect("a tensor");
         (name, view)
     });
-    let bytes = safetensors::serialize(views, metadata.metadata().clone()).expect("a file");
+    let mut metadata = metadata.metadata().clone().expect("metadata");
+    metadata.remove("checksum");
+    let bytes = safetensors::serialize(views, Some(metadata)).expect("a file");
     std::fs::write(path, bytes).expect("the changed state");
 }
 
@@ -223,13 +268,24 @@ fn bad_corpora_are_named() {
             output,
             ..home.options("x", TWELVE_STEPS)
         };
-        run(&options).expect_err("a bad corpus").to_string()
+        let error = run(&options).expect_err("a bad corpus").to_string();
+        // The folder can be used again, with a better corpus.
+        let good = PretrainOptions {
+            corpus: vec![home.path("corpus.txt")],
+            ..options
+        };
+        let stop = AtomicBool::new(false);
+        let mut at_once = StopAt(1, &stop);
+        let begun = pretrain::<Cpu>(&good, &Default::default(), &stop, &mut at_once);
+        assert!(!begun.expect("a run in the same folder").finished);
+        error
     };
     assert!(error("empty.txt", b"").contains("the corpus is empty"));
     assert!(error("blank.jsonl", b"{\"text\": \"  \"}\n").contains("the corpus is empty"));
     assert!(error("latin.txt", b"A good line.\n\xe9t\xe9\n").contains("latin.txt: line 2 is not"));
     assert!(error("one.txt", b"One sentence. And two.").contains("a single document"));
-    assert!(error("words.txt", b"Yes.\n\nNo.\n\nYes.").contains("too small"));
+    let words = error("words.txt", b"Yes.\n\nNo.\n\nYes.");
+    assert!(words.contains("no document has two sentences"), "{words}");
     assert!(error("a.parquet", b"").contains("not a corpus"));
     let missing = PretrainOptions {
         corpus: vec![home.path("missing.txt")],
