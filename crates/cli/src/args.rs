@@ -29,7 +29,7 @@ pub use export::{Dtype, ExportArgs};
 pub use finetune::FinetuneArgs;
 pub use quantize::{Modules, QuantizeArgs};
 #[cfg(feature = "serve")]
-pub use serve::{LogStyle, ServeArgs};
+pub use serve::{LogStyle, MOST_THREADS, ServeArgs, host};
 pub use tasks::{
     AnswerArgs, ChooseArgs, ClassifyArgs, EmbedArgs, ExitArgs, PoolingArg, RowsArgs,
     SimilarityArgs, TagArgs, ZeroShotArgs,

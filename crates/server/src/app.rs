@@ -14,11 +14,13 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
 use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
 
 use crate::Error;
 use crate::api::{Dialect, documents, openai, operations, tei, v1};
+use crate::auth::Keys;
 use crate::batcher::{Batcher, said};
 use crate::body::{self, Bodies};
 use crate::config::ServeOptions;
@@ -27,12 +29,46 @@ use crate::models::Models;
 use crate::page::page_file;
 use crate::problem::{Problem, Result};
 use crate::request_id;
+use crate::tls;
 use crate::traces::{self, Spanned, Traces};
+
+/// Turns for work that takes a core for a while. What is long takes turns among its like alone: while
+/// it goes on, the system shares the cores, and what is short is soon done.
+pub(crate) struct Turns {
+    short: Arc<Semaphore>,
+    long: Arc<Semaphore>,
+}
+
+impl Turns {
+    fn new(workers: usize) -> Self {
+        // More would only wait for the same cores.
+        let turns = || Arc::new(Semaphore::new(Self::at_once(workers)));
+        Self {
+            short: turns(),
+            long: turns(),
+        }
+    }
+
+    /// Of each kind.
+    pub(crate) fn at_once(workers: usize) -> usize {
+        workers.max(2)
+    }
+
+    /// The turns of work on so many bytes.
+    pub(crate) fn of(&self, bytes: usize) -> Arc<Semaphore> {
+        Arc::clone(match bytes <= body::LONG {
+            true => &self.short,
+            false => &self.long,
+        })
+    }
+}
 
 /// What all requests share.
 pub(crate) struct App {
     pub(crate) options: ServeOptions,
     models: RwLock<Arc<Models>>,
+    keys: RwLock<Keys>,
+    tls: Option<RwLock<TlsAcceptor>>,
     pub(crate) batcher: Batcher,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) started: Instant,
@@ -41,8 +77,7 @@ pub(crate) struct App {
     pub(crate) traces: Option<Traces>,
     requests: Semaphore,
     pub(crate) bodies: Bodies,
-    /// Turns for work that takes a core for a while.
-    pub(crate) preparing: Arc<Semaphore>,
+    pub(crate) turns: Turns,
     leaving: AtomicBool,
 }
 
@@ -64,9 +99,10 @@ impl App {
             traces: options.traces.as_deref().map(Traces::to).transpose()?,
             requests: Semaphore::new(options.limits.requests.min(Semaphore::MAX_PERMITS)),
             bodies: Bodies::new(options.limits.bodies_bytes),
-            // More would only wait for the same cores.
-            preparing: Arc::new(Semaphore::new(workers.max(2))),
+            turns: Turns::new(workers),
             models: RwLock::new(Arc::new(models)),
+            keys: RwLock::new(options.keys.clone()),
+            tls: acceptor(&options)?.map(RwLock::new),
             batcher,
             metrics,
             started: Instant::now(),
@@ -81,24 +117,45 @@ impl App {
         Arc::clone(&self.models.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Loads all models anew; where one cannot be loaded, those of before go on.
+    /// The keys as they are now.
+    fn keys(&self) -> Keys {
+        let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);
+        keys.clone()
+    }
+
+    /// What makes a TLS connection of a socket, with the certificate as it is now.
+    pub(crate) fn tls(&self) -> Option<TlsAcceptor> {
+        let tls = self.tls.as_ref()?;
+        Some(tls.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// Loads models, keys and certificate anew; where one of them cannot be loaded, all of before go
+    /// on.
     fn reload(&self) -> std::result::Result<(), Error> {
+        let keys = self.options.key_file.as_deref().map(Keys::from_file);
+        let (keys, tls) = (keys.transpose()?, acceptor(&self.options)?);
         let models = load(&self.options)?;
+        if let Some(keys) = keys {
+            *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        }
+        if let (Some(own), Some(tls)) = (&self.tls, tls) {
+            *own.write().unwrap_or_else(PoisonError::into_inner) = tls;
+        }
         *self.models.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(models);
         self.metrics.reloads.inc();
         Ok(())
     }
 
-    /// A thread that loads the models anew whenever it is told, once for all that told it meanwhile.
+    /// A thread that loads everything anew whenever it is told, once for all that told it meanwhile.
     pub(crate) fn reloader(self: &Arc<Self>) -> std::result::Result<SyncSender<()>, Error> {
         let (tell, told) = sync_channel(1);
         let app = Arc::clone(self);
         let reload = move || {
             while let Ok(()) = told.recv() {
                 match app.reload() {
-                    Ok(()) => tracing::info!("all models were loaded anew"),
+                    Ok(()) => tracing::info!("models, keys and certificate were loaded anew"),
                     Err(error) => {
-                        tracing::error!(%error, "models were not loaded anew; those of before go on");
+                        tracing::error!(%error, "nothing was loaded anew; what was there before goes on");
                     }
                 }
             }
@@ -162,6 +219,10 @@ impl App {
     }
 }
 
+fn acceptor(options: &ServeOptions) -> std::result::Result<Option<TlsAcceptor>, Error> {
+    options.tls.as_ref().map(tls::acceptor).transpose()
+}
+
 /// The models, each of which has answered once, unless told otherwise.
 fn load(options: &ServeOptions) -> std::result::Result<Models, Error> {
     let models = Models::load(&options.models, options.threads, options.early_exit)?;
@@ -189,8 +250,9 @@ fn cors(origins: &[String]) -> std::result::Result<Option<CorsLayer>, Error> {
                 // A browser sends a scheme, a host and perhaps a port.
                 let rest = origin.strip_prefix("http://");
                 let rest = rest.or_else(|| origin.strip_prefix("https://"));
-                let plain = rest
-                    .is_some_and(|rest| !rest.is_empty() && !rest.contains(['/', '?', '#', '@']));
+                let plain = rest.is_some_and(|rest| {
+                    !rest.is_empty() && !rest.contains(['/', '?', '#', '@', '*'])
+                });
                 let value = HeaderValue::from_str(origin).map_err(|_| wrong())?;
                 plain.then_some(value).ok_or_else(wrong)
             };
@@ -207,7 +269,9 @@ fn cors(origins: &[String]) -> std::result::Result<Option<CorsLayer>, Error> {
         CorsLayer::new()
             .allow_origin(allowed)
             .allow_methods([Method::GET, Method::POST])
-            .allow_headers([header::AUTHORIZATION, header::CONTENT_TYPE, id.clone()])
+            // Clients send headers of their own, such as OpenAI's `x-stainless-os`; none means more here
+            // than what a key decides.
+            .allow_headers(AllowHeaders::mirror_request())
             .expose_headers([id, header::RETRY_AFTER, tei::TRUNCATED])
             .max_age(Duration::from_secs(3600)),
     ))
@@ -295,7 +359,7 @@ impl Drop for UnderWay<'_> {
 
 /// Around what needs a key.
 async fn let_in(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match app.options.keys.admit(request.headers()) {
+    match app.keys().admit(request.headers()) {
         Ok(()) => next.run(request).await,
         Err(problem) => Dialect::of(request.uri().path()).refuse(problem),
     }
@@ -316,7 +380,7 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
 }
 
 async fn admitted(app: &App, request: Request, next: Next) -> Result<Response> {
-    app.options.keys.admit(request.headers())?;
+    app.keys().admit(request.headers())?;
     let receiving = traces::part("receive");
     let (request, _held) = body::arrived(app, request).await?;
     drop(receiving);

@@ -1,12 +1,14 @@
 //! Who may ask, and how often.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use axum::http::{HeaderMap, header};
 use subtle::ConstantTimeEq;
 
+use crate::Error;
 use crate::problem::{Problem, Result};
 
 /// The shortest key that is taken: shorter ones can be guessed.
@@ -93,6 +95,23 @@ impl Keys {
             });
         }
         Ok(Self { keys: keys.into() })
+    }
+
+    /// Reads the keys of a file; whoever has one wants callers to be asked for a key.
+    ///
+    /// # Errors
+    /// [`Error::Keys`]: it cannot be read, there is none in it, or one is wrong.
+    pub fn from_file(path: &Path) -> std::result::Result<Self, Error> {
+        let fail = |problem: String| Error::Keys {
+            path: path.to_owned(),
+            problem,
+        };
+        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+        let keys = Self::parse(&text).map_err(fail)?;
+        match keys.is_empty() {
+            true => Err(fail("there is no key in it".to_owned())),
+            false => Ok(keys),
+        }
     }
 
     /// Whether everyone may ask.

@@ -73,6 +73,11 @@ impl Expected {
         })
     }
 
+    /// Of all its texts.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether its texts are in pieces sooner than another thread could be told to see to it.
     pub(crate) fn is_little(&self) -> bool {
         self.bytes <= LITTLE_BYTES

@@ -13,9 +13,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::App;
 use crate::problem::{Problem, Result};
+use crate::request_id;
 
-/// What takes so many bytes is parsed beside the threads that answer sockets.
-const LONG: usize = 64 << 10;
+/// What takes more bytes is long: it is parsed beside the threads that answer sockets, and its texts are
+/// cut into pieces so many bytes at a time.
+pub(crate) const LONG: usize = 64 << 10;
 
 /// So many bytes of every body are nobody's concern: what small requests need cannot be taken by
 /// large ones, and connections bound how many there are.
@@ -75,6 +77,10 @@ pub(crate) async fn arrived(
     let read = read(app, body, told);
     let bytes = tokio::time::timeout(Duration::from_secs(seconds), read).await;
     let (bytes, held) = bytes.map_err(|_| Problem::slow_body(seconds))??;
+    if app.options.log_texts {
+        let (id, body) = (request_id::current(), String::from_utf8_lossy(&bytes));
+        tracing::info!(id, %body, "asked");
+    }
     Ok((Request::from_parts(head, Body::from(bytes)), held))
 }
 
@@ -130,9 +136,9 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<App>> for Sent<T> {
         let bytes: Bytes = body
             .map_err(|error| Problem::bad_body(error.to_string()))?
             .to_bytes();
-        match bytes.len() < LONG {
+        match bytes.len() <= LONG {
             true => parse(&bytes),
-            false => app.aside(move || parse(&bytes)).await?,
+            false => app.aside(bytes.len(), move || parse(&bytes)).await?,
         }
         .map(Sent)
     }
@@ -169,8 +175,15 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
         let path = error.path().to_string();
         let inner = error.into_inner();
         if inner.is_data() {
-            let (field, row) = field_and_row(&path);
-            return Problem::field(field, plain(&inner)).in_row(row);
+            let (mut field, row) = field_and_row(&path);
+            let said = plain(&inner);
+            if let Some(named) = missing_or_twice(&said) {
+                field = match field == "body" {
+                    true => named.to_owned(),
+                    false => format!("{field}.{named}"),
+                };
+            }
+            return Problem::field(field, said).in_row(row);
         }
         Problem::not_json(inner.to_string())
     })?;
@@ -189,6 +202,13 @@ fn plain(error: &serde_json::Error) -> String {
         Some((before, _)) => format!("{before}expected an object"),
         None => text.replace("expected usize", "expected a whole number, 0 or more"),
     }
+}
+
+/// The field that an object lacks, or has twice: its path leads to the object.
+fn missing_or_twice(said: &str) -> Option<&str> {
+    let named = said.strip_prefix("missing field `");
+    let named = named.or_else(|| said.strip_prefix("duplicate field `"));
+    Some(named?.split_once('`')?.0)
 }
 
 /// `text[3]` is row 3 of `text`.
@@ -237,6 +257,16 @@ mod tests {
         );
         let wrong = problem(r#"{"text": [], "top": -1}"#);
         assert_eq!(wrong["field"], "top");
+        let lacking = problem(r#"{"top": 1}"#);
+        assert_eq!(
+            (&lacking["status"], &lacking["field"]),
+            (&422.into(), &"text".into())
+        );
+        let twice = problem(r#"{"text": [], "top": 1, "top": 2}"#);
+        assert_eq!(
+            (&twice["status"], &twice["field"]),
+            (&422.into(), &"top".into())
+        );
         let wrong = problem(r#"{"text": [], "topp": 1}"#);
         assert_eq!(wrong["status"], 422);
         assert!(

@@ -25,12 +25,17 @@ pub struct ServeOptions {
     pub limits: Limits,
     /// Who may ask; everyone where there are none.
     pub keys: Keys,
+    /// The file that `keys` are from, to be read anew with the models.
+    pub key_file: Option<PathBuf>,
     /// Origins whose pages may ask (CORS): none, some, or any by `*`.
     pub cors_origins: Vec<String>,
     /// With which certificate it speaks TLS; plain HTTP without.
     pub tls: Option<TlsFiles>,
-    /// A collector of OpenTelemetry's traces, without `/v1/traces`; none are made without.
+    /// Where a collector of OpenTelemetry takes traces, such as `http://localhost:4318/v1/traces`; none
+    /// are made without.
     pub traces: Option<String>,
+    /// Whether the log has what requests say, too.
+    pub log_texts: bool,
     /// Whether every model runs once before the server is ready.
     pub warm_up: bool,
 }
@@ -45,9 +50,11 @@ impl Default for ServeOptions {
             early_exit: None,
             limits: Limits::default(),
             keys: Keys::default(),
+            key_file: None,
             cors_origins: Vec::new(),
             tls: None,
             traces: None,
+            log_texts: false,
             warm_up: true,
         }
     }

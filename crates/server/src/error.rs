@@ -1,10 +1,10 @@
-//! Why a server did not start.
+//! Why a server did not start, or goes on with what it had.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// What keeps a server from starting.
+/// What keeps a server from starting, or from loading anew what it was told.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A model's folder.
@@ -41,6 +41,14 @@ pub enum Error {
     /// Not an origin as browsers write it.
     #[error("{0}: an origin is a scheme and a host, such as https://example.org, or *")]
     Origin(String),
+    /// The keys of those who may ask.
+    #[error("{}: {problem}", path.display())]
+    Keys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it; never a key.
+        problem: String,
+    },
     /// A certificate or its key.
     #[error("{}: {problem}", path.display())]
     Tls {

@@ -50,18 +50,20 @@ mod tls;
 mod traces;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc::{Sender, channel};
 
-pub(crate) use app::App;
+pub(crate) use app::{App, Turns};
 pub use auth::Keys;
 pub use config::{Limits, ServeOptions, TlsFiles};
 pub use error::Error;
 pub use listen::Order;
 pub use models::ModelSource;
 
-/// Serves until it is told to end, by an [`Order`] or by SIGTERM or SIGINT; SIGHUP loads all models
-/// anew. `began` is called on a thread of its own once requests are answered, with the address and
+/// Serves until it is told to end, by an [`Order`] or by SIGTERM or SIGINT; SIGHUP loads models, keys and
+/// certificate anew. `began` is called on a thread of its own once requests are answered, with the address and
 /// the way to give orders. Returns whether all that was accepted was answered.
 ///
 /// # Errors
@@ -73,18 +75,20 @@ pub fn serve(
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(workers)
-        // Those that prepare requests, and one that waits for the computing thread to end.
-        .max_blocking_threads(workers.max(2) + 1)
+        // Those that prepare short and long requests, and one that waits for the computing thread to
+        // end.
+        .max_blocking_threads(2 * Turns::at_once(workers) + 1)
         .thread_name("http")
         .enable_all()
         .build()
         .map_err(Error::Thread)?;
     let (give, orders) = channel(8);
     let ended = runtime.block_on(async {
-        // A signal that comes while models are loaded waits for them.
-        signals::obey(give.clone()).map_err(Error::Signals)?;
+        let begun = Arc::new(AtomicBool::new(false));
+        signals::obey(give.clone(), Arc::clone(&begun)).map_err(Error::Signals)?;
         let server = listen::Server::bind(App::new(options, workers)?).await?;
         let address = server.address();
+        begun.store(true, Ordering::SeqCst);
         std::thread::Builder::new()
             .name("orders".to_owned())
             .spawn(move || began(address, give))

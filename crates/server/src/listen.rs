@@ -16,11 +16,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
-use tokio_rustls::TlsAcceptor;
 
 use crate::Error;
 use crate::app::App;
-use crate::tls;
 
 /// Whoever has connected at the last moment has so long to send something.
 const FIRST_BYTES: Duration = Duration::from_millis(100);
@@ -34,14 +32,14 @@ pub(crate) struct Server {
     listener: TcpListener,
     address: SocketAddr,
     door: Door,
-    /// Tells that the models are to be loaded anew.
+    /// Tells that everything is to be loaded anew.
     reloads: SyncSender<()>,
 }
 
 /// What a server is told while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Load all models anew.
+    /// Load models, keys and certificate anew.
     Reload,
     /// End, once the requests that were accepted are answered.
     End,
@@ -52,7 +50,7 @@ impl Server {
         let limits = app.options.limits.clone();
         let door = Door {
             router: app.router()?,
-            tls: app.options.tls.as_ref().map(tls::acceptor).transpose()?,
+            app: Arc::clone(&app),
             places: Arc::new(Semaphore::new(
                 limits.connections.min(Semaphore::MAX_PERMITS),
             )),
@@ -165,7 +163,7 @@ struct Times {
 /// Where connections come in.
 struct Door {
     router: Router,
-    tls: Option<TlsAcceptor>,
+    app: Arc<App>,
     places: Arc<Semaphore>,
     graceful: GracefulShutdown,
     /// Every TLS handshake that is under way has a copy of the sender.
@@ -214,7 +212,7 @@ impl Door {
         self.connections.inc();
         // Answers are small and wanted at once.
         let _ = stream.set_nodelay(true);
-        let (router, tls) = (self.router.clone(), self.tls.clone());
+        let (router, tls) = (self.router.clone(), self.app.tls());
         let (times, watcher) = (self.times, self.graceful.watcher());
         let under_way = self.handshakes.0.clone();
         tokio::spawn(async move {

@@ -1,15 +1,18 @@
 //! What the system tells a process.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::mpsc::Sender;
 
 use crate::listen::Order;
 
-/// Turns signals into orders: SIGTERM and SIGINT (Ctrl-C) end, SIGHUP loads the models anew. A
-/// second SIGINT or SIGTERM ends the process at once.
+/// Turns signals into orders: SIGTERM and SIGINT (Ctrl-C) end, SIGHUP loads everything anew. A
+/// second SIGINT or SIGTERM ends the process at once, and so does the first before the server has
+/// `begun`, when nothing was accepted yet.
 #[cfg(unix)]
-pub(crate) fn obey(orders: Sender<Order>) -> io::Result<()> {
+pub(crate) fn obey(orders: Sender<Order>, begun: Arc<AtomicBool>) -> io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
 
     let mut terminate = signal(SignalKind::terminate())?;
@@ -25,6 +28,7 @@ pub(crate) fn obey(orders: Sender<Order>) -> io::Result<()> {
             };
             match order {
                 Order::End if ending => std::process::exit(1),
+                Order::End if !begun.load(Ordering::SeqCst) => std::process::exit(0),
                 Order::End => ending = true,
                 Order::Reload => {}
             }
@@ -37,9 +41,12 @@ pub(crate) fn obey(orders: Sender<Order>) -> io::Result<()> {
 
 /// The same for Ctrl-C alone, which is all that there is.
 #[cfg(not(unix))]
-pub(crate) fn obey(orders: Sender<Order>) -> io::Result<()> {
+pub(crate) fn obey(orders: Sender<Order>, begun: Arc<AtomicBool>) -> io::Result<()> {
     tokio::spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
+            if !begun.load(Ordering::SeqCst) {
+                std::process::exit(0);
+            }
             if orders.send(Order::End).await.is_err() {
                 std::process::exit(1);
             }

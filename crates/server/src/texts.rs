@@ -1,6 +1,7 @@
 //! One text or several, as a caller likes.
 
 use std::fmt;
+use std::ops::Range;
 
 use serde::de::{Deserialize, Deserializer, SeqAccess, Visitor};
 use utoipa::openapi::schema::{ArrayBuilder, OneOfBuilder, Schema};
@@ -117,6 +118,23 @@ impl Texts {
         self.texts.iter().map(String::len)
     }
 
+    /// The rows in runs of at most so many bytes, but of at least one row each.
+    pub(crate) fn parts(&self, bytes: usize) -> Vec<Range<usize>> {
+        let mut parts: Vec<Range<usize>> = Vec::new();
+        let mut held = 0;
+        for (row, length) in self.lengths().enumerate() {
+            match parts.last_mut() {
+                Some(part) if held + length <= bytes => part.end = row + 1,
+                _ => {
+                    parts.push(row..row + 1);
+                    held = 0;
+                }
+            }
+            held += length;
+        }
+        parts
+    }
+
     /// Of all texts together.
     pub(crate) fn bytes(&self) -> usize {
         self.lengths().sum()
@@ -194,6 +212,17 @@ mod tests {
         }
         let says = read("3").unwrap_err().to_string();
         assert!(says.contains("a text or a list of texts"), "{says}");
+    }
+
+    #[test]
+    fn every_row_is_in_one_part() {
+        let parts = |lengths: &[usize]| {
+            let texts = lengths.iter().map(|&length| "a".repeat(length)).collect();
+            Texts { texts, list: true }.parts(4)
+        };
+        assert_eq!(parts(&[9, 1]), [0..1, 1..2]);
+        assert_eq!(parts(&[1, 2, 1, 1, 9, 0, 4]), [0..3, 3..4, 4..5, 5..7]);
+        assert!(parts(&[]).is_empty());
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) struct Traces {
 }
 
 impl Traces {
-    /// To a collector, of which `endpoint` is the address without `/v1/traces`. Name, headers, share
+    /// To a collector, which takes them at `endpoint`. Name, headers, share
     /// and batches of what is sent are told by the environment (`OTEL_SERVICE_NAME` and so on).
     ///
     /// # Errors
@@ -48,7 +48,7 @@ impl Traces {
             .with_http()
             .with_http_client(Client::new())
             .with_protocol(Protocol::HttpBinary)
-            .with_endpoint(format!("{}/v1/traces", endpoint.trim_end_matches('/')))
+            .with_endpoint(endpoint)
             .build()
             .map_err(|error| wrong(error.to_string()))?;
         let mut resource = Resource::builder().build();

@@ -147,8 +147,8 @@ impl Progress for () {}
 /// # Errors
 /// The recipe, the tokenizer or a corpus file is bad; the output folder is in use; what is
 /// resumed does not fit; a file cannot be written (the last checkpoint stays as it is); too many
-/// steps were out of the ordinary ([`Error::TooManySpikes`]), or without a guard one was not finite
-/// ([`Error::NotFinite`]); or `stop` was set before training began.
+/// steps were out of the ordinary ([`Error::TooManySpikes`](crate::Error::TooManySpikes)), or without a guard one was not finite
+/// ([`Error::NotFinite`](crate::Error::NotFinite)); or `stop` was set before training began.
 pub fn pretrain<B: TrainingBackend>(
     options: &PretrainOptions,
     device: &B::Device,
@@ -169,9 +169,9 @@ pub fn pretrain<B: TrainingBackend>(
 /// tokenises for itself into a folder of its own.
 ///
 /// # Errors
-/// As [`pretrain()`], told by one process; the others give [`Error::OtherProcess`]. A stage's batch
+/// As [`pretrain()`], told by one process; the others give [`Error::OtherProcess`](crate::Error::OtherProcess). A stage's batch
 /// has fewer rows than there are processes; a process has other files or weights than process 0
-/// ([`Error::ProcessDiffers`]). An error of one process alone, such as a disk that is full, leaves
+/// ([`Error::ProcessDiffers`](crate::Error::ProcessDiffers)). An error of one process alone, such as a disk that is full, leaves
 /// the others waiting: whoever started them must end them.
 pub fn pretrain_together<B: TrainingBackend>(
     options: &PretrainOptions,

@@ -8,12 +8,15 @@ use clap::{Args, ValueEnum};
 
 use super::Precision;
 
+/// Threads that anyone could want.
+pub const MOST_THREADS: i64 = 1024;
+
 #[derive(Args)]
 #[command(after_help = "Examples:\n  albert serve\n  \
     albert serve --port 9000 --model reviews=my-reviews --model sentiment\n  \
     curl -s localhost:8080/v1/classify -H 'Content-Type: application/json' \\\n    \
     -d '{\"text\": \"A film to remember.\"}'\n\n\
-    SIGTERM ends it once what was accepted is answered, SIGHUP loads the models anew.\n\
+    SIGTERM ends it once what was accepted is answered, SIGHUP loads models, keys and certificate anew.\n\
     docs/serve.md has the configuration file, the limits and the routes.")]
 pub struct ServeArgs {
     /// A model: NAME=DIR, or the name of one that ships; in the environment ALBERT_SERVE_MODELS, with commas
@@ -64,29 +67,46 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", env = "ALBERT_PATIENCE")]
     pub patience: Option<usize>,
     /// Threads that compute; without it, all that the process may use
-    #[arg(long, value_name = "N", env = "ALBERT_THREADS", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    #[arg(long, value_name = "N", env = "ALBERT_THREADS", value_parser = clap::value_parser!(u16).range(1..=MOST_THREADS))]
     pub threads: Option<u16>,
-    /// Another bound than usual; docs/serve.md has all of them
-    #[arg(
-        long = "limit",
-        value_name = "NAME=N",
-        env = "ALBERT_LIMITS",
-        value_delimiter = ','
-    )]
+    /// Another bound than usual; in the environment ALBERT_LIMITS, with commas between them.
+    /// docs/serve.md has all of them
+    #[arg(long = "limit", value_name = "NAME=N", value_delimiter = ',')]
     pub limits: Vec<String>,
     /// Be ready before every model has run once
-    #[arg(long, env = "ALBERT_NO_WARM_UP", value_parser = BoolishValueParser::new())]
-    pub no_warm_up: bool,
-    /// What is written for every request, to the standard error; never its text
+    #[arg(
+        long,
+        value_name = "BOOLEAN",
+        env = "ALBERT_NO_WARM_UP",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub no_warm_up: Option<bool>,
+    /// What is written for every request, to the standard error; never its text, unless --log-texts
+    /// says so
     #[arg(long, value_enum, env = "ALBERT_LOG")]
     pub log: Option<LogStyle>,
-    /// Send traces to this collector of OpenTelemetry, by OTLP over HTTP. None unless told
-    #[arg(long, value_name = "URL", env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    /// Write down what requests say, too
+    #[arg(
+        long,
+        value_name = "BOOLEAN",
+        env = "ALBERT_LOG_TEXTS",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "true",
+        value_parser = BoolishValueParser::new()
+    )]
+    pub log_texts: Option<bool>,
+    /// Send traces to this collector of OpenTelemetry, by OTLP over HTTP; in the environment
+    /// OTEL_EXPORTER_OTLP_ENDPOINT or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT. None unless told
+    #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
 }
 
 /// An address, or the name that this machine has for itself.
-fn host(text: &str) -> Result<IpAddr, String> {
+pub fn host(text: &str) -> Result<IpAddr, String> {
     match text {
         "localhost" => Ok(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
         _ => text.parse().map_err(|_| {

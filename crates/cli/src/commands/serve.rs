@@ -8,22 +8,29 @@ use albert_checkpoint::{find_model, shipped_models};
 use albert_engine::EarlyExit;
 use albert_server::{Keys, Limits, ModelSource, ServeOptions, TlsFiles, serve};
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error};
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::args::{LogStyle, Precision, ServeArgs};
+use crate::args::{self, LogStyle, Precision, ServeArgs};
 use crate::output;
 
 /// Keys, where they are not to lie in a file.
 const KEYS: &str = "ALBERT_API_KEYS";
 
+/// The file that `--api-keys` names.
+const KEY_FILE: &str = "ALBERT_API_KEY_FILE";
+
+/// What `--limit` says, with commas between them.
+const LIMITS: &str = "ALBERT_LIMITS";
+
 /// What `--model` names, with commas between them.
 const MODELS: &str = "ALBERT_SERVE_MODELS";
 
 /// The configuration file.
-#[derive(Default, Deserialize)]
+#[derive(Default, serde::Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
+    #[serde(deserialize_with = "host")]
     host: Option<IpAddr>,
     port: Option<u16>,
     models: Vec<String>,
@@ -35,13 +42,22 @@ struct File {
     patience: Option<usize>,
     warm_up: Option<bool>,
     log: Option<LogStyle>,
+    log_texts: Option<bool>,
     otlp_endpoint: Option<String>,
     limits: Limits,
 }
 
+fn host<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    args::host(&text).map(Some).map_err(D::Error::custom)
+}
+
 impl File {
-    /// The file, with other bounds where there are.
+    /// The file, with other bounds where the environment or, before it, a flag says so.
     fn read(path: Option<&Path>, limits: &[String]) -> Result<Self> {
+        let of_environment = variable(LIMITS)?.unwrap_or_default();
+        let of_environment = listed(&of_environment).map(|limit| (LIMITS, limit));
+        let of_flags = limits.iter().map(|limit| ("--limit", limit.as_str()));
         let mut text = String::new();
         if let Some(path) = path {
             let place = || path.display().to_string();
@@ -53,17 +69,39 @@ impl File {
         let given = table
             .entry("limits")
             .or_insert_with(|| toml::Table::new().into());
-        for limit in limits {
+        for (place, limit) in of_environment.chain(of_flags) {
             let number = limit.split_once('=');
             let number =
                 number.and_then(|(name, number)| Some((name, number.parse::<i64>().ok()?)));
             let (Some((name, number)), Some(given)) = (number, given.as_table_mut()) else {
-                bail!("--limit {limit}: a name, =, and a whole number are needed");
+                bail!("{place} {limit}: a name, =, and a whole number are needed");
             };
             given.insert(name.trim().to_owned(), number.into());
         }
-        table.try_into().context("--limit")
+        let file: Self = table.try_into().context("limits")?;
+        let threads = i64::from(file.threads.unwrap_or(1));
+        if !(1..=args::MOST_THREADS).contains(&threads) {
+            let most = args::MOST_THREADS;
+            bail!("`threads` must be 1 to {most}, not {threads}");
+        }
+        Ok(file)
     }
+}
+
+/// A variable of the environment; an empty one is as good as none.
+fn variable(name: &str) -> Result<Option<String>> {
+    match std::env::var(name) {
+        Ok(text) => Ok(Some(text).filter(|text| !text.is_empty())),
+        Err(VarError::NotPresent) => Ok(None),
+        Err(error) => bail!("{name}: {error}"),
+    }
+}
+
+/// What a variable lists, with commas between.
+fn listed(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',')
+        .map(str::trim)
+        .filter(|part| !part.is_empty())
 }
 
 pub fn run(args: ServeArgs) -> Result<()> {
@@ -104,29 +142,30 @@ fn options(args: ServeArgs, file: File) -> Result<ServeOptions> {
     if let Some(port) = args.port.or(file.port) {
         options.address.set_port(port);
     }
-    let of_environment = std::env::var(MODELS).unwrap_or_default();
-    let of_environment = of_environment.split(',').filter(|name| !name.is_empty());
-    let of_environment: Vec<String> = of_environment.map(str::to_owned).collect();
+    let of_environment = variable(MODELS)?.unwrap_or_default();
+    let of_environment: Vec<String> = listed(&of_environment).map(str::to_owned).collect();
     let all = [args.model, of_environment, file.models];
     let named = all.into_iter().find(|named| !named.is_empty());
     let named = named.unwrap_or_default();
     let precision = args.precision.or(file.precision);
     options.models = sources(&named, precision)?;
-    options.keys = keys(args.api_keys.or(file.api_keys).as_deref())?;
-    options.cors_origins = match args.cors_origin.is_empty() {
+    (options.keys, options.key_file) = keys(args.api_keys, file.api_keys)?;
+    let origins = args.cors_origin.into_iter();
+    let origins: Vec<String> = origins.filter(|origin| !origin.is_empty()).collect();
+    options.cors_origins = match origins.is_empty() {
         true => file.cors_origins,
-        false => args.cors_origin,
+        false => origins,
     };
     options.tls = match (args.tls_certificate, args.tls_key) {
         (Some(certificate), Some(key)) => Some(TlsFiles { certificate, key }),
         _ => file.tls,
     };
-    let collector = args.otlp_endpoint.or(file.otlp_endpoint);
-    // An empty variable is as good as none.
-    options.traces = collector.filter(|endpoint| !endpoint.is_empty());
+    options.traces = collector(args.otlp_endpoint, file.otlp_endpoint)?;
+    options.log_texts = args.log_texts.or(file.log_texts).unwrap_or(false);
     options.threads = args.threads.or(file.threads).map(usize::from);
     options.early_exit = args.patience.or(file.patience).map(EarlyExit::after);
-    options.warm_up = !args.no_warm_up && file.warm_up.unwrap_or(true);
+    let warm_up = args.no_warm_up.map(|no| !no).or(file.warm_up);
+    options.warm_up = warm_up.unwrap_or(true);
     Ok(options)
 }
 
@@ -174,23 +213,45 @@ fn as_path(dir: &str) -> String {
     }
 }
 
-/// The keys of a file, or else of the environment; whoever names either wants to be asked for one.
-fn keys(path: Option<&Path>) -> Result<Keys> {
-    let (place, text) = match (path, std::env::var(KEYS)) {
-        (Some(path), _) => {
-            let place = path.display().to_string();
-            let text = std::fs::read_to_string(path).with_context(|| place.clone())?;
-            (place, text)
-        }
-        (None, Ok(text)) => (KEYS.to_owned(), text.replace(',', "\n")),
-        (None, Err(VarError::NotPresent)) => return Ok(Keys::default()),
-        (None, Err(error)) => bail!("{KEYS}: {error}"),
-    };
-    let keys = Keys::parse(&text).map_err(|why| anyhow::anyhow!("{place}: {why}"))?;
-    if keys.is_empty() {
-        bail!("{place}: there is no key in it");
+/// Where traces are taken, as OpenTelemetry's own variables say, unless a flag says otherwise.
+fn collector(of_flag: Option<String>, of_file: Option<String>) -> Result<Option<String>> {
+    let off = variable("OTEL_SDK_DISABLED")?.is_some_and(|off| off.eq_ignore_ascii_case("true"));
+    if off {
+        return Ok(None);
     }
-    Ok(keys)
+    let of_all = |base: String| format!("{}/v1/traces", base.trim_end_matches('/'));
+    let whole = variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")?;
+    let base = variable("OTEL_EXPORTER_OTLP_ENDPOINT")?;
+    let given = |base: Option<String>| base.filter(|base| !base.is_empty()).map(of_all);
+    Ok(given(of_flag).or(whole).or(given(base)).or(given(of_file)))
+}
+
+/// The keys of the file that a flag or a variable names, of the environment, or of the file that the
+/// configuration names; and the file.
+fn keys(given: Option<PathBuf>, configured: Option<PathBuf>) -> Result<(Keys, Option<PathBuf>)> {
+    // An empty one has no key in it, and must not let everyone in.
+    let of_environment = match std::env::var(KEYS) {
+        Ok(text) => Some(text),
+        Err(VarError::NotPresent) => None,
+        Err(error) => bail!("{KEYS}: {error}"),
+    };
+    let named = std::env::var_os(KEY_FILE).map(PathBuf::from);
+    if of_environment.is_some() && named.is_some() && named == given {
+        bail!("{KEY_FILE} and {KEYS} are both set: which of them has the keys?");
+    }
+    let file = match (given, &of_environment) {
+        (None, Some(text)) => {
+            let keys = Keys::parse(&text.replace(',', "\n"));
+            let keys = keys.map_err(|why| anyhow::anyhow!("{KEYS}: {why}"))?;
+            if keys.is_empty() {
+                bail!("{KEYS}: there is no key in it");
+            }
+            return Ok((keys, None));
+        }
+        (given, _) => given.or(configured),
+    };
+    let keys = file.as_deref().map(Keys::from_file).transpose()?;
+    Ok((keys.unwrap_or_default(), file))
 }
 
 fn start_log(style: LogStyle) {

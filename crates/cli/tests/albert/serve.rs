@@ -281,6 +281,60 @@ fn what_cannot_be_served_is_said_before_it_listens() {
 }
 
 #[test]
+fn flags_count_more_than_the_environment_and_that_more_than_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (of_file, of_environment) = ("key-of-the-file-", "key-of-the-environment");
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, of_file).unwrap();
+    let config = folder.path().join("serve.toml");
+    let configured = format!(
+        "host = \"localhost\"\nmodels = [\"sentiment\"]\napi_keys = {keys:?}\nwarm_up = false\n\
+         [limits]\nrows = 3\nlabels = 1\n"
+    );
+    std::fs::write(&config, configured).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_albert"));
+    command
+        .env("ALBERT_CONFIG", &config)
+        .env("ALBERT_API_KEYS", of_environment)
+        .env("ALBERT_LIMITS", "rows=2,labels=3")
+        .env("ALBERT_NO_WARM_UP", "false");
+    let server = Server::start_by(command, &["--limit", "labels=9", "--log-texts"]);
+    let asks = |key: &str, text: &str| {
+        let mut stream = TcpStream::connect(&server.address).unwrap();
+        let body = format!("{{\"text\": {text}}}");
+        let head = format!(
+            "POST /v1/classify HTTP/1.1\r\nhost: a\r\nconnection: close\r\nauthorization: Bearer {key}\r\n\
+             content-type: application/json\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all((head + &body).as_bytes()).unwrap();
+        let mut reply = String::new();
+        stream.read_to_string(&mut reply).unwrap();
+        let status: u16 = reply.split(' ').nth(1).unwrap().parse().unwrap();
+        status
+    };
+    assert_eq!(asks(of_file, "\"a\""), 401);
+    assert_eq!(
+        asks(of_environment, "[\"a\", \"a film to be logged\"]"),
+        200
+    );
+    assert_eq!(asks(of_environment, "[\"a\", \"b\", \"c\"]"), 422);
+    let log = std::fs::read_to_string(server.log.path()).unwrap();
+    assert!(log.contains("a film to be logged"), "{log}");
+
+    let failing = |configured: &str, says: &str| {
+        std::fs::write(&config, configured).unwrap();
+        let error = failure(&["serve", "--port", "0", "--config", text(&config)], 1);
+        assert!(error.contains(says), "{error}");
+    };
+    failing(
+        "threads = 60000\n",
+        "`threads` must be 1 to 1024, not 60000",
+    );
+    failing("host = \"nowhere\"\n", "`nowhere` is no IP address");
+}
+
+#[test]
 fn the_environment_says_what_flags_do() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_albert"));
     command

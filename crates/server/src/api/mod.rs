@@ -10,12 +10,13 @@ use std::sync::Arc;
 
 use albert_tasks::{Asked, Embedding, LongText};
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::de::{Deserialize, Deserializer, Error};
 
 use crate::App;
 use crate::api::openai::OpenAiProblem;
 use crate::api::tei::TeiProblem;
 use crate::batcher::Expected;
+use crate::body::LONG;
 use crate::models::{Route, Served};
 use crate::problem::{Problem, Result};
 use crate::texts::Texts;
@@ -23,8 +24,8 @@ use crate::traces;
 
 /// What becomes of a text that is longer than the model reads. Without it: classes are told from
 /// its beginning, everything else from windows over all of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, utoipa::ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub(crate) enum Truncate {
     /// It is refused.
     Error,
@@ -32,6 +33,31 @@ pub(crate) enum Truncate {
     End,
     /// All of it is read, in windows.
     Windows,
+}
+
+impl<'de> Deserialize<'de> for Truncate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let names = [
+            ("error", Self::Error),
+            ("end", Self::End),
+            ("windows", Self::Windows),
+        ];
+        one_of(deserializer, &names)
+    }
+}
+
+/// Reads one of some names. Derived, an enum takes objects, too, and of what is no string says that it
+/// is no JSON.
+pub(crate) fn one_of<'de, D: Deserializer<'de>, T: Copy>(
+    deserializer: D,
+    names: &[(&str, T)],
+) -> std::result::Result<T, D::Error> {
+    let given = String::deserialize(deserializer)?;
+    let found = names.iter().find(|(name, _)| *name == given);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<String> = names.iter().map(|(name, _)| format!("`{name}`")).collect();
+        D::Error::custom(format!("`{given}` is none of {}", names.join(", ")))
+    })
 }
 
 impl From<Truncate> for LongText {
@@ -88,33 +114,41 @@ impl App {
     }
 
     /// Asks about each text, where that may take its time, and answers all together. A text that
-    /// its task refuses is named by `field` and its row.
+    /// its task refuses is named by `field` and its row. Long requests take a turn for some of their
+    /// texts at a time, so that they go on beside each other.
     pub(crate) async fn ask_each<A: Send + 'static>(
         &self,
         model: &Arc<Served>,
         field: &'static str,
         texts: Texts,
         expected: Expected,
-        ask: impl Fn(usize, &str) -> albert_tasks::Result<Asked<A>> + Send + 'static,
+        ask: impl Fn(usize, &str) -> albert_tasks::Result<Asked<A>> + Send + Sync + 'static,
     ) -> Result<Vec<A>> {
         self.batcher.check_early(model, expected)?;
         // Goes with the future, when the caller goes.
         let caller = Arc::new(());
-        let here = Arc::downgrade(&caller);
-        let make = move || {
-            let each = texts.texts.iter().enumerate();
-            let each = each.take_while(|_| here.strong_count() > 0);
-            let questions = each.map(|(row, text)| {
-                ask(row, text).map_err(|error| refused(field, texts.row(row), &error))
-            });
-            questions.collect::<Result<Vec<_>>>()
-        };
         let preparing = traces::part("prepare");
-        let asked = match expected.is_little() {
-            true => make(),
-            false => self.aside(make).await?,
-        };
-        let asked = Asked::all(asked?);
+        let parts = texts.parts(LONG);
+        let given = Arc::new((texts, ask));
+        let mut asked = Vec::new();
+        for part in parts {
+            let (given, here) = (Arc::clone(&given), Arc::downgrade(&caller));
+            let make = move || {
+                let (texts, ask) = &*given;
+                let rows = part.take_while(|_| here.strong_count() > 0);
+                let questions = rows.map(|row| {
+                    let question = ask(row, &texts.texts[row]);
+                    question.map_err(|error| refused(field, texts.row(row), &error))
+                });
+                questions.collect::<Result<Vec<_>>>()
+            };
+            let some = match expected.is_little() {
+                true => make(),
+                false => self.aside(expected.bytes(), make).await?,
+            };
+            asked.extend(some?);
+        }
+        let asked = Asked::all(asked);
         drop((preparing, caller));
         match asked {
             Some(all) => self.batcher.answer(model, all).await,
@@ -122,14 +156,16 @@ impl App {
         }
     }
 
-    /// Does work that takes a core for a while beside the threads that answer sockets.
+    /// Does work on so many bytes, which takes a core for a while, beside the threads that answer
+    /// sockets.
     pub(crate) async fn aside<T: Send + 'static>(
         &self,
+        bytes: usize,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T> {
         let id = crate::request_id::current();
         // Whoever leaves before the turn has come leaves nothing behind to be done.
-        let turn = Arc::clone(&self.preparing).acquire_owned().await;
+        let turn = self.turns.of(bytes).acquire_owned().await;
         let work = move || {
             let _turn = turn;
             crate::request_id::CURRENT.sync_scope(id, work)

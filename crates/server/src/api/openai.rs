@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use crate::App;
@@ -26,8 +26,8 @@ pub(crate) struct EmbeddingsRequest {
     input: Texts,
     /// A model that is served; `sentences` unless told.
     model: Option<String>,
-    #[serde(default)]
-    encoding_format: Format,
+    /// Numbers unless told.
+    encoding_format: Option<Format>,
     /// Keep only so many numbers of each vector, and bring it to length 1 again.
     #[schema(minimum = 1)]
     dimensions: Option<usize>,
@@ -35,14 +35,20 @@ pub(crate) struct EmbeddingsRequest {
 }
 
 /// How a vector is written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, utoipa::ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub(crate) enum Format {
     /// Numbers.
-    #[default]
     Float,
     /// The bytes of little-endian f32, in base64.
     Base64,
+}
+
+impl<'de> Deserialize<'de> for Format {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let names = [("float", Self::Float), ("base64", Self::Base64)];
+        super::one_of(deserializer, &names)
+    }
 }
 
 /// Vectors of texts.
@@ -144,7 +150,7 @@ pub(crate) async fn embeddings(
         truncated: embedding.truncated,
         embedding: written(
             shortened(embedding.vector, dimensions),
-            request.encoding_format,
+            request.encoding_format.unwrap_or(Format::Float),
         ),
     };
     Ok(Json(Embeddings {

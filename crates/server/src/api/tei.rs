@@ -8,7 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::json;
 
 use super::{refused, truncated};
@@ -80,11 +80,19 @@ pub(crate) struct EmbedRequest {
 }
 
 /// The side of a text that is left out where it is too long.
-#[derive(Deserialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, utoipa::ToSchema)]
 pub(crate) enum Direction {
     /// The end. The beginning cannot be.
-    #[serde(alias = "right")]
     Right,
+}
+
+impl<'de> Deserialize<'de> for Direction {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        super::one_of(
+            deserializer,
+            &[("Right", Self::Right), ("right", Self::Right)],
+        )
+    }
 }
 
 /// Of how many texts pieces were left out.
@@ -175,8 +183,7 @@ pub(crate) struct PredictRequest {
     #[serde(rename = "truncation_direction")]
     _truncation_direction: Option<Direction>,
     /// Logits instead of probabilities: refused if true.
-    #[serde(default)]
-    raw_scores: bool,
+    raw_scores: Option<bool>,
 }
 
 /// A class and its probability.
@@ -233,7 +240,7 @@ pub(crate) async fn predict(
             check_text("inputs", row, text, limits)?;
         }
     }
-    if request.raw_scores {
+    if request.raw_scores == Some(true) {
         let detail = "logits cannot be had here, only probabilities";
         return Err(Problem::field("raw_scores", detail).into());
     }
@@ -282,11 +289,10 @@ pub(crate) struct RerankRequest {
     query: String,
     texts: Vec<String>,
     /// Whether the texts come back with their scores.
-    #[serde(default)]
-    return_text: bool,
+    return_text: Option<bool>,
     /// Scores are cosines either way.
-    #[serde(default, rename = "raw_scores")]
-    _raw_scores: bool,
+    #[serde(rename = "raw_scores")]
+    _raw_scores: Option<bool>,
     /// Whether the beginning of a text that is too long will do; such a text is refused unless
     /// told.
     truncate: Option<bool>,
@@ -328,7 +334,7 @@ pub(crate) async fn rerank(
     };
     texts.check("texts", limits)?;
     let model = app.only_model(Route::Rerank)?;
-    let mut shown = match request.return_text {
+    let mut shown = match request.return_text == Some(true) {
         true => texts.texts.iter().cloned().map(Some).collect(),
         false => vec![None; texts.texts.len()],
     };
@@ -436,12 +442,7 @@ pub(crate) struct TeiTokenizeRequest {
     /// One text or several.
     inputs: Texts,
     /// Whether `[CLS]` and `[SEP]` are added.
-    #[serde(default = "yes")]
-    add_special_tokens: bool,
-}
-
-fn yes() -> bool {
-    true
+    add_special_tokens: Option<bool>,
 }
 
 /// A piece of a text.
@@ -472,6 +473,7 @@ pub(crate) async fn tokenize(
         .inputs
         .check_pieces("inputs", None, &app.options.limits)?;
     let model = app.only_model(Route::Embeddings)?;
+    let bytes = request.inputs.bytes();
     let make = move || {
         let cut = |(row, text): (usize, &String)| {
             let options = EncodeOptions::default();
@@ -496,13 +498,14 @@ pub(crate) async fn tokenize(
                     stop: (!special).then_some(end),
                 }
             };
-            let wanted = |at: &usize| request.add_special_tokens || !encoding.special[*at];
+            let all = request.add_special_tokens != Some(false);
+            let wanted = |at: &usize| all || !encoding.special[*at];
             Ok((0..encoding.len()).filter(wanted).map(token).collect())
         };
         let texts = request.inputs.texts.iter().enumerate();
         texts.map(cut).collect::<Result<_, Problem>>()
     };
-    Ok(Json(app.aside(make).await??))
+    Ok(Json(app.aside(bytes, make).await??))
 }
 
 /// The model of `/embed`, and the server's bounds.
@@ -539,7 +542,10 @@ pub(crate) struct EmbeddingModel {
 /// What answers at `/embed`.
 #[utoipa::path(
     get, path = "/info", tag = "text-embeddings-inference",
-    responses((status = 200, description = "The model and the server's bounds", body = Info))
+    responses(
+        (status = 200, description = "The model and the server's bounds", body = Info),
+        (status = 422, description = "No model, or no single one, answers at `/embed`", body = Problem, content_type = "application/problem+json")
+    )
 )]
 pub(crate) async fn info(State(app): State<Arc<App>>) -> Answer<Info> {
     let model = app.only_model(Route::Embeddings)?;

@@ -179,8 +179,7 @@ pub(crate) struct ZeroShotRequest {
     /// What a text is said to be, with `{}` for the class: `This text is about {}.` unless told.
     hypothesis: Option<String>,
     /// Whether a text may belong to any number of the classes.
-    #[serde(default)]
-    multi_label: bool,
+    multi_label: Option<bool>,
     /// Whose answer is wanted; by default `nli`'s.
     model: Option<String>,
     truncate: Option<Truncate>,
@@ -245,7 +244,7 @@ pub(crate) async fn zero_shot(
     let model = app.model(request.model.as_deref(), Route::ZeroShot)?;
     let task = model.zero_shot(request.hypothesis.as_deref())?;
     let long = request.truncate.map(LongText::from);
-    let (labels, multi_label) = (request.labels, request.multi_label);
+    let (labels, multi_label) = (request.labels, request.multi_label == Some(true));
     let ask = move |_, text: &str| {
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
         task.ask(text, &labels, multi_label, long)
@@ -434,6 +433,11 @@ pub(crate) async fn similarity(
         }
     })?;
     let truncated = vectors.iter().map(|(e, _)| e.truncated).collect();
+    // Each takes about as long as a byte of text.
+    let cosines = match paired {
+        true => count,
+        false => count * count,
+    };
     let compare = move || {
         let (left, right) = vectors.split_at(count);
         let of = |a: &(Embedding, usize), b: &(Embedding, usize)| cosine(&a.0.vector, &b.0.vector);
@@ -451,7 +455,7 @@ pub(crate) async fn similarity(
             }
         }
     };
-    let results = app.aside(compare).await?;
+    let results = app.aside(cosines, compare).await?;
     let mut reply = reply(&model.name, began, results);
     reply.truncated = Some(truncated);
     Ok(reply)
@@ -526,6 +530,7 @@ pub(crate) async fn tokenize(
     let model = app.model(request.model.as_deref(), Route::Tokenize)?;
     let own = Arc::clone(&model);
     let (texts, pairs) = (request.text, request.text_pair);
+    let bytes = texts.bytes() + pairs.as_ref().map_or(0, Texts::bytes);
     let make = move || {
         let options = EncodeOptions::default();
         let tokenizer = &own.model.tokenizer;
@@ -544,7 +549,7 @@ pub(crate) async fn tokenize(
             .map(cut)
             .collect::<Result<_>>()
     };
-    let results = app.aside(make).await??;
+    let results = app.aside(bytes, make).await??;
     Ok(reply(&model.name, began, results))
 }
 

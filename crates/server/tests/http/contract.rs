@@ -1,5 +1,7 @@
 //! Every route: what it answers, and what it says to what it cannot.
 
+use std::time::{Duration, Instant};
+
 use albert_server::{Error, Keys, Order, ServeOptions, serve};
 use albert_tasks::engine::EarlyExit;
 use albert_tasks::{
@@ -346,7 +348,35 @@ fn every_refusal_names_what_is_wrong() {
             json!("text"),
             json!(1),
         ),
-        ("/v1/classify", json!({}), 422, json!("body"), Value::Null),
+        ("/v1/classify", json!({}), 422, json!("text"), Value::Null),
+        (
+            "/v1/classify",
+            json!({"text": "a", "truncate": true}),
+            422,
+            json!("truncate"),
+            Value::Null,
+        ),
+        (
+            "/v1/classify",
+            json!({"text": "a", "truncate": {"end": null}}),
+            422,
+            json!("truncate"),
+            Value::Null,
+        ),
+        (
+            "/v1/classify",
+            json!({"text": "a", "truncate": "start"}),
+            422,
+            json!("truncate"),
+            Value::Null,
+        ),
+        (
+            "/v1/zero-shot",
+            json!({"text": "a"}),
+            422,
+            json!("labels"),
+            Value::Null,
+        ),
         ("/v1/classify", json!([]), 422, json!("body"), Value::Null),
         (
             "/v1/classify",
@@ -695,6 +725,51 @@ fn keys_open_what_is_computed_and_nothing_else_needs_one() {
 }
 
 #[test]
+fn keys_are_read_anew_with_the_models() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("keys");
+    std::fs::write(&file, "abcdefghijklmnop").unwrap();
+    let mut options = options(&["sentiment"]);
+    options.keys = Keys::from_file(&file).unwrap();
+    options.key_file = Some(file.clone());
+    let server = Running::start(options);
+    let asks = |key: &str| {
+        let value = format!("Bearer {key}");
+        let body = json!({"text": "a"});
+        server
+            .post_with("/v1/classify", &[("authorization", &value)], &body)
+            .status
+    };
+    assert_eq!(asks("abcdefghijklmnop"), 200);
+    let reloaded = |count: u32| {
+        server.orders.blocking_send(Order::Reload).unwrap();
+        let began = Instant::now();
+        let wanted = format!("albert_reloads_total {count}");
+        while !server.get("/metrics").text().contains(&wanted) {
+            assert!(began.elapsed() < Duration::from_secs(30));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    std::fs::write(&file, "qrstuvwxyz012345").unwrap();
+    reloaded(1);
+    assert_eq!(
+        (asks("abcdefghijklmnop"), asks("qrstuvwxyz012345")),
+        (401, 200)
+    );
+    // A file that is no good any more, and one that is again.
+    std::fs::write(&file, "short").unwrap();
+    server.orders.blocking_send(Order::Reload).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(asks("qrstuvwxyz012345"), 200);
+    std::fs::write(&file, "abcdefghijklmnop").unwrap();
+    reloaded(2);
+    assert_eq!(
+        (asks("abcdefghijklmnop"), asks("qrstuvwxyz012345")),
+        (200, 401)
+    );
+}
+
+#[test]
 fn pages_of_other_origins_may_ask_only_if_they_are_named() {
     let origin = ("origin", "https://example.org");
     let body = json!({"text": "a"});
@@ -718,15 +793,22 @@ fn pages_of_other_origins_may_ask_only_if_they_are_named() {
         ("access-control-request-method", "POST"),
         (
             "access-control-request-headers",
-            "authorization, content-type",
+            "authorization, content-type, x-stainless-os",
         ),
     ];
     let reply = open.send("OPTIONS", "/v1/classify", &asks, b"");
     assert_eq!(reply.status, 200);
     let allowed = reply.header("access-control-allow-headers").unwrap();
-    assert!(allowed.contains("authorization"), "{allowed}");
+    for header in ["authorization", "content-type", "x-stainless-os"] {
+        assert!(allowed.contains(header), "{allowed}");
+    }
 
-    for origin in ["example.org", "https://example.org/page", "https://"] {
+    for origin in [
+        "example.org",
+        "https://example.org/page",
+        "https://",
+        "https://*.example.org",
+    ] {
         let mut wrong = options(&["sentiment"]);
         wrong.cors_origins = vec![origin.to_owned()];
         let error = albert_server::serve(wrong, |_, orders| {

@@ -115,7 +115,7 @@ fn an_idle_connection_is_closed() {
 }
 
 #[test]
-fn a_half_closed_socket_is_answered() {
+fn a_half_closed_socket_is_taken_for_gone_and_holds_nothing_up() {
     let server = Running::start(options(&["sentiment"]));
     let mut stream = server.connect();
     stream.write_all(&classify("a film")).unwrap();

@@ -203,6 +203,33 @@ fn beside_a_large_request_small_ones_are_answered_at_once() {
 }
 
 #[test]
+fn texts_that_take_long_to_cut_make_no_others_wait() {
+    let server = limited(&["sentiment", "mini", "sentences"], Limits::default());
+    // Words that nobody has seen, each of which is cut anew.
+    let word = |at: usize| format!("{:x} ", at.wrapping_mul(2_654_435_761) & 0xff_ffff);
+    let long: String = (0..60_000).map(word).collect();
+    let body = json!({"text": vec![long; 8], "truncate": "end"});
+    let paragraph = "a good film ".repeat(50);
+    std::thread::scope(|scope| {
+        let large: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| server.post("/v1/classify", &body).ok().clone()))
+            .collect();
+        std::thread::sleep(Duration::from_millis(300));
+        for (path, body) in [
+            ("/v1/tokenize", json!({"text": "a"})),
+            ("/v1/similarity", json!({"text": ["a", "b"]})),
+            ("/v1/classify", json!({"text": paragraph})),
+        ] {
+            let began = Instant::now();
+            server.post(path, &body).ok();
+            let took = began.elapsed();
+            let working = large.iter().filter(|large| !large.is_finished()).count();
+            assert_eq!(working, 4, "{path} after {took:?}");
+        }
+    });
+}
+
+#[test]
 fn answers_are_not_monstrous() {
     let limits = Limits {
         tokenize_characters: 100,

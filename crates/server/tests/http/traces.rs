@@ -65,7 +65,7 @@ fn attributes(span: &Span) -> BTreeMap<&str, Any> {
 fn a_request_is_a_span_in_its_callers_and_has_parts() {
     let (address, told) = collector();
     let mut options = options(&["sentiment"]);
-    options.traces = Some(format!("http://{address}/"));
+    options.traces = Some(format!("http://{address}/v1/traces"));
     let server = Running::start(options);
     let (trace, caller) = ("0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331");
     let parent = format!("00-{trace}-{caller}-01");
@@ -125,7 +125,7 @@ fn a_collector_that_is_not_there_holds_nothing_up() {
     let address = gone.local_addr().unwrap();
     drop(gone);
     let mut with = options(&["sentiment"]);
-    with.traces = Some(format!("http://{address}"));
+    with.traces = Some(format!("http://{address}/v1/traces"));
     let server = Running::start(with);
     server.post("/v1/classify", &json!({"text": "a"})).ok();
     assert!(server.end());
