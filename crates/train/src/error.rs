@@ -119,7 +119,8 @@ pub enum Error {
     },
     /// The corpus or the tokenizer differs from what the run was started with.
     #[error(
-        "cannot resume: the {what} is not the one that the run began with (checksum {was:016x}, now {now:016x})"
+        "cannot resume: the {what} is not the one that the run began with (checksum {}, now {})",
+        shown(*was), shown(*now)
     )]
     InputChanged {
         /// `corpus` or `tokenizer`.
@@ -340,6 +341,14 @@ fn some(names: &[String]) -> String {
     let shown: Vec<&str> = names.iter().take(20).map(String::as_str).collect();
     let more = if names.len() > 20 { ", ..." } else { "" };
     shown.join(", ") + more
+}
+
+/// A checksum; there is none of what is not there.
+fn shown(checksum: u64) -> String {
+    match checksum {
+        0 => "none".to_owned(),
+        sum => format!("{sum:016x}"),
+    }
 }
 
 /// The first few of many numbers.

@@ -248,6 +248,7 @@ pub(crate) fn prepare<'p, B: TrainingBackend>(
     let notes = [
         processor,
         high_rate(rate, published_rate, stage),
+        long_warmup(recipe, &budget),
         unbounded(&options.corpus, recipe),
         without_bf16::<B>(recipe),
     ];
@@ -386,6 +387,17 @@ fn other_arithmetic(was: &str, now: &str) -> Option<String> {
 fn published_rate(recipe: &Recipe, stage: &Stage) -> Option<f64> {
     let (rate, batch) = PUBLISHED_RATE;
     (recipe.optimizer.kind == OptimizerKind::Lamb).then(|| scaled_rate(rate, batch, stage.rows()))
+}
+
+/// A note if a run ends before its rate is at its highest.
+fn long_warmup(recipe: &Recipe, budget: &Budget) -> Option<String> {
+    let Budget::Steps(stages) = budget else {
+        return None;
+    };
+    let (warmup, steps) = (recipe.schedule.warmup_steps, stages.iter().sum::<u64>());
+    (warmup > steps).then(|| {
+        format!("the run ends after {steps} steps, while `schedule.warmup_steps` is {warmup}: the rate never reaches its highest")
+    })
 }
 
 /// How far above the published rate a recipe may lie without a note. Small models and short runs

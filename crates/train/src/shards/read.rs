@@ -258,12 +258,12 @@ pub(super) fn verify(folder: &Path, manifest: &Manifest, threads: usize) -> Resu
 
 fn check(path: &Path, entry: &ShardEntry, manifest: &Manifest) -> Result<Shard> {
     let wrong = |message: String| Error::shards(path, message);
-    let damaged = |what: &str| wrong(format!("damaged: {what}; build the corpus anew"));
+    let damaged = |what: &str| wrong(format!("damaged: {what}; remove the folder and build the corpus anew"));
     let file = MappedFile::open(path)?;
     let bytes = file.bytes();
     if (bytes.len() as u64) < entry.bytes {
         return Err(wrong(format!(
-            "truncated: {} bytes of {}; build the corpus anew",
+            "truncated: {} bytes of {}; remove the folder and build the corpus anew",
             bytes.len(),
             entry.bytes
         )));

@@ -203,6 +203,16 @@ fn another_processor_and_a_high_rate_are_told() {
         high[0].contains("0.002 is 18.2 times") && high[0].contains("1.100e-4"),
         "{high:?}"
     );
+    let mut slow = home.options(
+        "slow",
+        &TWELVE_STEPS.replace("warmup_steps = 3", "warmup_steps = 13"),
+    );
+    slow.recipe.optimizer.rate = 1e-4;
+    let notes = go_on(&slow);
+    assert!(
+        notes.len() == 1 && notes[0].contains("after 12 steps") && notes[0].contains("is 13"),
+        "{notes:?}"
+    );
     options.resume = true;
     options.recipe.optimizer.rate = 2e-3;
     // In the second stage a step has 4 rows.
