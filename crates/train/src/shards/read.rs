@@ -258,7 +258,11 @@ pub(super) fn verify(folder: &Path, manifest: &Manifest, threads: usize) -> Resu
 
 fn check(path: &Path, entry: &ShardEntry, manifest: &Manifest) -> Result<Shard> {
     let wrong = |message: String| Error::shards(path, message);
-    let damaged = |what: &str| wrong(format!("damaged: {what}; remove the folder and build the corpus anew"));
+    let damaged = |what: &str| {
+        wrong(format!(
+            "damaged: {what}; remove the folder and build the corpus anew"
+        ))
+    };
     let file = MappedFile::open(path)?;
     let bytes = file.bytes();
     if (bytes.len() as u64) < entry.bytes {
