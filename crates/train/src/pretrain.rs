@@ -396,7 +396,10 @@ fn long_warmup(recipe: &Recipe, budget: &Budget) -> Option<String> {
     };
     let (warmup, steps) = (recipe.schedule.warmup_steps, stages.iter().sum::<u64>());
     (warmup > steps).then(|| {
-        format!("the run ends after {steps} steps, while `schedule.warmup_steps` is {warmup}: the rate never reaches its highest")
+        format!(
+            "the run ends after {steps} steps, while `schedule.warmup_steps` is {warmup}: the rate \
+             never reaches its highest"
+        )
     })
 }
 

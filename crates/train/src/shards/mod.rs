@@ -1,8 +1,8 @@
 //! A corpus of any size as files: tokenised once, mapped into memory when it is trained on.
 //!
 //! [`build`](build()) turns corpus files into a folder of shards with an index, on all cores, in
-//! memory that does not grow with the text, but for 20 to 40 bytes a document, and goes on where it was stopped. [`inspect`](inspect())
-//! checks such a folder. `docs/corpus-format.md` describes the files.
+//! memory that does not grow with the text, but for 20 to 40 bytes a document, and goes on where it
+//! was stopped. [`inspect`](inspect()) checks such a folder. `docs/corpus-format.md` describes the files.
 
 mod build;
 mod format;
