@@ -357,9 +357,21 @@ impl Drop for UnderWay<'_> {
     }
 }
 
+/// With a request on a connection that came while the server was ending already.
+#[derive(Clone, Copy)]
+pub(crate) struct TooLate;
+
+/// Whether it is in time, and has a key.
+fn entitled(app: &App, request: &Request) -> Result<()> {
+    if request.extensions().get::<TooLate>().is_some() {
+        return Err(Problem::draining());
+    }
+    app.keys().admit(request.headers())
+}
+
 /// Around what needs a key.
 async fn let_in(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    match app.keys().admit(request.headers()) {
+    match entitled(&app, &request) {
         Ok(()) => next.run(request).await,
         Err(problem) => Dialect::of(request.uri().path()).refuse(problem),
     }
@@ -380,7 +392,7 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
 }
 
 async fn admitted(app: &App, request: Request, next: Next) -> Result<Response> {
-    app.keys().admit(request.headers())?;
+    entitled(app, &request)?;
     let receiving = traces::part("receive");
     let (request, _held) = body::arrived(app, request).await?;
     drop(receiving);

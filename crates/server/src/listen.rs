@@ -1,11 +1,12 @@
 //! Sockets: accepting, bounds on what a connection may take, ending.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use axum::Router;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -18,13 +19,16 @@ use tokio::time::timeout;
 use tokio_io_timeout::TimeoutStream;
 
 use crate::Error;
-use crate::app::App;
+use crate::app::{App, TooLate};
 
 /// Whoever has connected at the last moment has so long to send something.
 const FIRST_BYTES: Duration = Duration::from_millis(100);
 
 /// Whoever is agreeing on keys at the last moment has so long for it: some journeys there and back.
 const HANDSHAKES: Duration = Duration::from_secs(1);
+
+/// Of those who come too late, so many are told at a time.
+const TOLD_AT_ONCE: u32 = 64;
 
 /// A server that listens, and is about to answer.
 pub(crate) struct Server {
@@ -84,8 +88,8 @@ impl Server {
     }
 
     /// Answers until it is told to end. From then on it is not ready, and every answer closes its
-    /// connection; after `notice_ms` nothing new is accepted, and the call returns once all that
-    /// was accepted is answered, or after `drain_seconds`: `true` if nothing was cut off.
+    /// connection; after `notice_ms` whoever connects gets 503, and the call returns once all that
+    /// was accepted before is answered, or after `drain_seconds`: `true` if nothing was cut off.
     pub(crate) async fn run(self, mut orders: tokio::sync::mpsc::Receiver<Order>) -> bool {
         let Self {
             app,
@@ -118,15 +122,33 @@ impl Server {
                 () = door.let_in(&listener) => {}
             }
         }
-        door.close(listener);
+        let listener = door.let_in_the_last(listener);
+        let late = door.for_the_late(&app);
         let (own, mut others) = door.handshakes;
         drop(own);
-        // Ends when the last copy is gone; nothing is ever sent.
-        let _ = timeout(HANDSHAKES, others.recv()).await;
-        // hyper closes a connection of which it has not read yet.
-        tokio::time::sleep(FIRST_BYTES).await;
-        let bound = Duration::from_secs(limits.drain_seconds);
-        let drained = timeout(bound, door.graceful.shutdown()).await;
+        let drain = async {
+            // Ends when the last copy is gone; nothing is ever sent.
+            let _ = timeout(HANDSHAKES, others.recv()).await;
+            // hyper closes a connection of which it has not read yet.
+            tokio::time::sleep(FIRST_BYTES).await;
+            let bound = Duration::from_secs(limits.drain_seconds);
+            timeout(bound, door.graceful.shutdown()).await
+        };
+        let refuse = async {
+            match &listener {
+                Some(listener) => loop {
+                    late.let_in(listener).await;
+                },
+                None => std::future::pending::<Infallible>().await,
+            }
+        };
+        let drained = tokio::select! {
+            drained = drain => drained,
+            never = refuse => match never {},
+        };
+        drop(listener.map(|listener| late.let_in_the_last(listener)));
+        // They end by themselves once they are told.
+        let _ = timeout(FIRST_BYTES, late.places.acquire_many(TOLD_AT_ONCE)).await;
         if drained.is_err() {
             let seconds = limits.drain_seconds;
             tracing::warn!(seconds, "connections were cut off");
@@ -190,12 +212,10 @@ impl Door {
         self.welcome(stream, place);
     }
 
-    /// Lets in whoever has connected by now, and nobody after.
-    fn close(&self, listener: TcpListener) {
+    /// Lets in whoever has connected by now.
+    fn let_in_the_last(&self, listener: TcpListener) -> Option<TcpListener> {
         // Asks the system itself: the runtime hears of connections a little later.
-        let Ok(listener) = listener.into_std() else {
-            return;
-        };
+        let listener = listener.into_std().ok()?;
         while let Ok((stream, _)) = listener.accept() {
             let place = Arc::clone(&self.places).try_acquire_owned();
             let stream = stream
@@ -204,6 +224,21 @@ impl Door {
             if let (Ok(stream), Ok(place)) = (stream, place) {
                 self.welcome(stream, place);
             }
+        }
+        TcpListener::from_std(listener).ok()
+    }
+
+    /// Where those come in who connect while the others are answered, to hear that they are too late.
+    fn for_the_late(&self, app: &Arc<App>) -> Self {
+        Self {
+            router: self.router.clone().layer(Extension(TooLate)),
+            app: Arc::clone(app),
+            places: Arc::new(Semaphore::new(TOLD_AT_ONCE as usize)),
+            graceful: GracefulShutdown::new(),
+            handshakes: mpsc::channel(1),
+            times: self.times,
+            // They are not accepted.
+            connections: Counter::default(),
         }
     }
 

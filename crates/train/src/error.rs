@@ -43,6 +43,16 @@ pub enum Error {
         /// What is wrong with it.
         message: String,
     },
+    /// A line of what a run wrote about itself cannot be read, so that the file cannot be gone on with.
+    #[error(
+        "{}: line {line} is not as it was written; mend it, or move the file away", path.display()
+    )]
+    Log {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+    },
     /// A folder of shards, a file in it, or one that it is made from, is not what it should be.
     #[error("{}: {message}", path.display())]
     Shards {

@@ -37,6 +37,31 @@ pub(crate) fn remove_unfinished(folder: &Path) {
     }
 }
 
+/// What `parse` reads of each line that a run wrote to a log, behind so many lines of `head`. A last line
+/// that a kill cut short is left out; of a file that is not there, there is nothing.
+pub(crate) fn read_log<T>(
+    path: &Path,
+    head: usize,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Vec<T>> {
+    let bytes = match std::fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(Error::io(path)(error)),
+    };
+    let lines = bytes.split_inclusive(|&byte| byte == b'\n').enumerate();
+    let whole = lines.filter(|(_, line)| line.ends_with(b"\n")).skip(head);
+    let read = |(i, line): (usize, &[u8])| {
+        let line = std::str::from_utf8(line).ok();
+        line.and_then(|line| parse(line.trim_end()))
+            .ok_or_else(|| Error::Log {
+                path: path.to_owned(),
+                line: i + 1,
+            })
+    };
+    whole.map(read).collect()
+}
+
 /// Keeps others out of a folder while it lives.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -113,6 +138,21 @@ mod tests {
         std::fs::write(folder.join("file"), "text").expect("a file");
         drop(third);
         assert!(folder.join("file").exists());
+    }
+
+    #[test]
+    fn a_log_is_read_but_for_a_line_cut_short() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("log");
+        let read = || read_log(&path, 1, |line| line.parse::<u8>().ok());
+        assert!(read().expect("no file").is_empty());
+        std::fs::write(&path, "numbers\n7\r\n8\n9").expect("a file");
+        assert_eq!(read().expect("the file"), [7, 8]);
+        for bad in ["numbers\n7\neight\n9\n", "numbers\n7\n\n9\n"] {
+            std::fs::write(&path, bad).expect("a file");
+            let error = read().expect_err("a line that is none");
+            assert!(matches!(error, Error::Log { line: 3, .. }), "{error}");
+        }
     }
 
     #[cfg(unix)]

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::files::read_log;
 
 /// The table `[guard]` of a recipe: which steps are skipped, and when that ends the run.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -294,24 +295,18 @@ pub(crate) struct SpikeFile {
 impl SpikeFile {
     /// Goes on with the file: what a run wrote after its last checkpoint, from `step` on, is
     /// dropped.
+    ///
+    /// # Errors
+    /// [`Error::Log`] where a line is no spike, [`Error::Io`].
     pub(crate) fn open(output: &Path, step: u64) -> Result<SpikeFile> {
         let path = output.join("spikes.jsonl");
-        let text = match std::fs::read(&path) {
-            // A line that is no text is no spike either.
-            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(SpikeFile { path, file: None });
-            }
-            Err(error) => return Err(Error::io(&path)(error)),
-        };
-        // A line cut short by a kill is younger than the checkpoint.
-        let before =
-            |line: &&str| serde_json::from_str::<Spike>(line).is_ok_and(|spike| spike.step < step);
-        let kept: String = text
-            .lines()
-            .filter(before)
-            .flat_map(|line| [line, "\n"])
-            .collect();
+        if !path.exists() {
+            return Ok(SpikeFile { path, file: None });
+        }
+        let read = |line: &str| Some((serde_json::from_str::<Spike>(line).ok()?, line.to_owned()));
+        let mut spikes = read_log(&path, 0, read)?;
+        spikes.retain(|(spike, _)| spike.step < step);
+        let kept: String = spikes.into_iter().map(|(_, line)| line + "\n").collect();
         albert_checkpoint::write_atomic(&path, kept.as_bytes())?;
         Ok(SpikeFile { path, file: None })
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
+use crate::files::read_log;
 
 /// Losses and accuracies on held-out pairs, masked as [`score`](mod@crate::score) does: 15% of the
 /// words, every one of their pieces `[MASK]`.
@@ -137,17 +138,16 @@ pub(crate) struct Metrics {
 impl Metrics {
     /// Begins the file anew, or goes on with it: rows after `step`, which a run wrote after its
     /// last checkpoint, are dropped.
+    ///
+    /// # Errors
+    /// [`Error::Log`] where a line is no row, [`Error::Io`].
     pub(crate) fn open(output: &Path, step: u64) -> Result<Metrics> {
         let path = output.join("metrics.csv");
-        let rows: Vec<Row> = match std::fs::read_to_string(&path) {
-            Ok(text) if step > 0 => text
-                .lines()
-                .skip(1)
-                .filter_map(Row::from_csv)
-                .filter(|row| row.step <= step)
-                .collect(),
-            _ => Vec::new(),
+        let mut rows = match step {
+            0 => Vec::new(),
+            _ => read_log(&path, 1, Row::from_csv)?,
         };
+        rows.retain(|row| row.step <= step);
         let mut text = format!("{HEADER}\n");
         for row in &rows {
             text += &(row.to_csv() + "\n");

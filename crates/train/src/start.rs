@@ -88,6 +88,11 @@ impl Opened {
         recipe.validate()?;
         enough_rows(recipe, peers.count())?;
         let leads = peers.rank() == 0;
+        // First of all: a run that still writes there would go on behind what is read here.
+        let held = match leads && options.resume && options.output.exists() {
+            true => Some(Claim::new(&options.output)?),
+            false => None,
+        };
         let saved = match options.resume {
             true => Some(state::load(&options.output)?),
             false => None,
@@ -114,10 +119,14 @@ impl Opened {
             check_memory(recipe, &config, peers)?;
         }
         check_text(options)?;
-        let claim = match leads {
-            true => Some(claim(options)?),
-            false => None,
+        let claim = match (leads, held) {
+            (false, _) => None,
+            (true, Some(held)) => Some(held),
+            (true, None) => Some(Claim::new(&options.output)?),
         };
+        if leads {
+            settle(options)?;
+        }
         let files = FileChecksums::new(options, tokenizer_checksum)?;
         if let Some(saved) = &saved {
             // Before anything is tokenised anew, which may take long.
@@ -152,15 +161,15 @@ fn check_text(options: &PretrainOptions) -> Result<()> {
     }
 }
 
-/// Takes the output folder, and sees whether the tokenised corpus can be kept where it shall be.
-fn claim(options: &PretrainOptions) -> Result<Claim> {
-    let claim = Claim::new(&options.output)?;
+/// Sees whether the tokenised corpus can be kept where it shall be, and clears what a killed run left
+/// in the output folder.
+fn settle(options: &PretrainOptions) -> Result<()> {
     if let Some(cache) = &options.cache {
         std::fs::create_dir_all(cache).map_err(Error::io(cache))?;
         unfinished(cache).map_err(Error::io(cache))?;
     }
     remove_leftovers(&options.output);
-    Ok(claim)
+    Ok(())
 }
 
 /// Whether every process has a row of each batch.

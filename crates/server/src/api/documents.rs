@@ -72,8 +72,8 @@ const REFUSALS: [(&str, &str); 10] = [
     ("504", "The answer took too long"),
 ];
 
-/// What a key decides, of the same.
-const OF_KEYS: [&str; 2] = ["401", "429"];
+/// How one without a body can end, of the same.
+const WITHOUT_BODY: [&str; 3] = ["401", "429", "503"];
 
 impl Modify for Common {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
@@ -85,10 +85,10 @@ impl Modify for Common {
             for operation in item.get.iter_mut() {
                 let tags = operation.tags.iter().flatten();
                 if tags.into_iter().all(|tag| tag != "operations") {
-                    let of_keys = REFUSALS
+                    let without_body = REFUSALS
                         .iter()
-                        .filter(|(status, _)| OF_KEYS.contains(status));
-                    refuses(operation, of_keys);
+                        .filter(|(status, _)| WITHOUT_BODY.contains(status));
+                    refuses(operation, without_body);
                     needs_a_key(operation);
                 }
             }

@@ -192,9 +192,18 @@ fn ten_thousand_callers_that_leave_cost_nobody_an_answer() {
     server.post("/v1/classify", &json!({"text": "a film"})).ok();
 }
 
+/// What became of requests.
+struct Outcome {
+    answered: usize,
+    /// Told that the server was ending.
+    told: usize,
+    lost: Vec<String>,
+}
+
 /// Callers that ask without pause, each over connections of its own.
-fn under_load(server: &Running, order: impl Fn() + Sync) -> (usize, Vec<String>) {
-    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+fn under_load(server: &Running, order: impl Fn() + Sync) -> Outcome {
+    let stop = AtomicBool::new(false);
+    let (answered, told) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let lost: Vec<String> = std::thread::scope(|scope| {
         let ask = || {
             let mut lost = Vec::new();
@@ -211,6 +220,10 @@ fn under_load(server: &Running, order: impl Fn() + Sync) -> (usize, Vec<String>)
                     Some(reply) if reply.status == 200 => {
                         answered.fetch_add(1, Ordering::Relaxed);
                     }
+                    Some(reply) if reply.status == 503 => {
+                        reply.problem(503);
+                        told.fetch_add(1, Ordering::Relaxed);
+                    }
                     Some(reply) => lost.push(format!("{}: {}", reply.status, reply.text())),
                     None => lost.push("no reply".to_owned()),
                 }
@@ -223,13 +236,17 @@ fn under_load(server: &Running, order: impl Fn() + Sync) -> (usize, Vec<String>)
         let all = threads.into_iter().map(|thread| thread.join().unwrap());
         all.flatten().collect()
     });
-    (answered.into_inner(), lost)
+    Outcome {
+        answered: answered.into_inner(),
+        told: told.into_inner(),
+        lost,
+    }
 }
 
 #[test]
 fn models_are_loaded_anew_under_load() {
     let server = Running::start(options(&["sentiment"]));
-    let (answered, lost) = under_load(&server, || {
+    let outcome = under_load(&server, || {
         for _ in 0..3 {
             std::thread::sleep(Duration::from_millis(300));
             server.orders.blocking_send(Order::Reload).unwrap();
@@ -244,14 +261,15 @@ fn models_are_loaded_anew_under_load() {
             std::thread::sleep(Duration::from_millis(50));
         }
     });
-    assert!(answered > 0);
-    assert_eq!(lost, Vec::<String>::new());
+    assert!(outcome.answered > 0);
+    assert_eq!(outcome.told, 0);
+    assert_eq!(outcome.lost, Vec::<String>::new());
 }
 
 #[test]
 fn an_end_under_load_loses_nothing_that_was_accepted() {
     let server = Running::start(options(&["sentiment"]));
-    let (answered, lost) = under_load(&server, || {
+    let outcome = under_load(&server, || {
         std::thread::sleep(Duration::from_millis(200));
         server.orders.blocking_send(Order::End).unwrap();
         std::thread::sleep(Duration::from_millis(100));
@@ -262,8 +280,39 @@ fn an_end_under_load_loses_nothing_that_was_accepted() {
         assert_eq!(reply.header("connection"), Some("close"));
         std::thread::sleep(Duration::from_millis(500));
     });
-    assert!(answered > 0);
-    assert_eq!(lost, Vec::<String>::new());
+    assert!(outcome.answered > 0);
+    assert_eq!(outcome.lost, Vec::<String>::new());
+    assert!(server.end());
+}
+
+#[test]
+fn whoever_comes_while_others_are_answered_is_told_to_go_elsewhere() {
+    let server = with(Limits {
+        notice_ms: 1,
+        ..Limits::default()
+    });
+    let long = vec!["a good film ".repeat(40); 500];
+    let body = json!({"text": long}).to_string();
+    let json_type = [("content-type", "application/json")];
+    let mut stream = server.connect();
+    let whole = request("POST", "/v1/classify", &json_type, body.as_bytes());
+    stream.write_all(&whole).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    server.orders.blocking_send(Order::End).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let late = server.post("/v1/classify", &json!({"text": "a film"}));
+    late.problem(503);
+    assert_eq!(late.header("retry-after"), Some("1"));
+    assert_eq!(late.header("connection"), Some("close"));
+    let openai = server.post("/v1/embeddings", &json!({"input": "a film"}));
+    assert_eq!(openai.status, 503);
+    assert!(openai.json()["error"]["message"].is_string());
+    assert_eq!(server.get("/v1/models").status, 503);
+    server.get("/ready").problem(503);
+    assert_eq!(server.get("/health").status, 200);
+    // The one that was in time is answered whole.
+    let reply = Reply::read(&mut BufReader::new(stream)).expect("a reply");
+    assert_eq!(reply.ok()["results"].as_array().unwrap().len(), 500);
     assert!(server.end());
 }
 
