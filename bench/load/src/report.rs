@@ -1,7 +1,7 @@
 //! What came back.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -24,6 +24,10 @@ pub(crate) struct Report {
     /// Of the answers of 200, in milliseconds.
     #[serde(flatten)]
     latency: Option<Latency>,
+    /// Answers of 200 in each whole second of those in which requests were sent.
+    accepted_by_second: Vec<usize>,
+    #[serde(skip)]
+    began: Instant,
     #[serde(skip)]
     sent: usize,
     #[serde(skip)]
@@ -48,6 +52,8 @@ impl Report {
             statuses: BTreeMap::new(),
             without_retry_after: 0,
             latency: None,
+            accepted_by_second: Vec::new(),
+            began: Instant::now(),
             sent: 0,
             in_time: 0,
             accepted: Vec::new(),
@@ -64,7 +70,14 @@ impl Report {
     pub(crate) fn answered(&mut self, latency: Duration, answer: &Answer) {
         self.count(answer.status.to_string());
         match answer.status {
-            200 => self.accepted.push(latency),
+            200 => {
+                self.accepted.push(latency);
+                let second = self.began.elapsed().as_secs() as usize;
+                if second >= self.accepted_by_second.len() {
+                    self.accepted_by_second.resize(second + 1, 0);
+                }
+                self.accepted_by_second[second] += 1;
+            }
             429 if !answer.retry_after => self.without_retry_after += 1,
             _ => {}
         }
@@ -87,6 +100,7 @@ impl Report {
         }
         self.sent_per_s = self.in_time as f64 / seconds;
         self.accepted_per_s = self.accepted.len() as f64 / took.as_secs_f64();
+        self.accepted_by_second.resize(seconds as usize, 0);
         self.accepted.sort_unstable();
         self.latency = self.accepted.last().map(|most| Latency {
             p50_ms: self.quantile(0.5),
@@ -139,5 +153,6 @@ mod tests {
             (&json["sent_per_s"], &json["accepted_per_s"]),
             (&51.0.into(), &25.0.into())
         );
+        assert_eq!(json["accepted_by_second"], serde_json::json!([100, 0]));
     }
 }
