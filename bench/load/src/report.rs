@@ -24,8 +24,8 @@ pub(crate) struct Report {
     /// Of the answers of 200, in milliseconds.
     #[serde(flatten)]
     latency: Option<Latency>,
-    /// Answers of 200 in each whole second of those in which requests were sent.
-    accepted_by_second: Vec<usize>,
+    /// Answers of 200 in each whole quarter of a second of those in which requests were sent.
+    accepted_by_quarter: Vec<usize>,
     #[serde(skip)]
     began: Instant,
     #[serde(skip)]
@@ -52,7 +52,7 @@ impl Report {
             statuses: BTreeMap::new(),
             without_retry_after: 0,
             latency: None,
-            accepted_by_second: Vec::new(),
+            accepted_by_quarter: Vec::new(),
             began: Instant::now(),
             sent: 0,
             in_time: 0,
@@ -72,11 +72,11 @@ impl Report {
         match answer.status {
             200 => {
                 self.accepted.push(latency);
-                let second = self.began.elapsed().as_secs() as usize;
-                if second >= self.accepted_by_second.len() {
-                    self.accepted_by_second.resize(second + 1, 0);
+                let quarter = (self.began.elapsed().as_millis() / 250) as usize;
+                if quarter >= self.accepted_by_quarter.len() {
+                    self.accepted_by_quarter.resize(quarter + 1, 0);
                 }
-                self.accepted_by_second[second] += 1;
+                self.accepted_by_quarter[quarter] += 1;
             }
             429 if !answer.retry_after => self.without_retry_after += 1,
             _ => {}
@@ -100,7 +100,7 @@ impl Report {
         }
         self.sent_per_s = self.in_time as f64 / seconds;
         self.accepted_per_s = self.accepted.len() as f64 / took.as_secs_f64();
-        self.accepted_by_second.resize(seconds as usize, 0);
+        self.accepted_by_quarter.resize((4.0 * seconds) as usize, 0);
         self.accepted.sort_unstable();
         self.latency = self.accepted.last().map(|most| Latency {
             p50_ms: self.quantile(0.5),
@@ -153,6 +153,9 @@ mod tests {
             (&json["sent_per_s"], &json["accepted_per_s"]),
             (&51.0.into(), &25.0.into())
         );
-        assert_eq!(json["accepted_by_second"], serde_json::json!([100, 0]));
+        assert_eq!(
+            json["accepted_by_quarter"],
+            serde_json::json!([100, 0, 0, 0, 0, 0, 0, 0])
+        );
     }
 }

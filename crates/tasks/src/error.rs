@@ -51,6 +51,12 @@ pub enum Error {
         /// The beginning of the text.
         text: String,
     },
+    /// A text for [`crate::FillMask`] is cut before the first of its masks.
+    #[error("every [MASK] stands behind the first {read} pieces, and only those are read")]
+    MasksCut {
+        /// The pieces that are read.
+        read: usize,
+    },
     /// A text that [`crate::SentenceOrder`] or [`crate::Answerer`] needs has no pieces.
     #[error("{0} is blank")]
     BlankText(&'static str),

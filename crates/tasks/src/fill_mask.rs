@@ -95,7 +95,7 @@ impl FillMask {
     /// where it is cut, masks behind the model's positions are not filled.
     ///
     /// # Errors
-    /// [`Error::NoMask`], [`Error::TooLong`], and the tokenizer's.
+    /// [`Error::NoMask`], [`Error::MasksCut`], [`Error::TooLong`], and the tokenizer's.
     pub fn ask(&self, text: &str, top: usize, long: Option<LongText>) -> Result<Asked<Filled>> {
         let (windows, left_out) = self.windows(text, long)?;
         let mut rows = Vec::with_capacity(windows.len());
@@ -140,14 +140,17 @@ impl FillMask {
             .saturating_sub(2)
             .max(1);
         LongText::check(long, tokens.ids.len() + 2, room + 2)?;
-        if long == Some(LongText::Cut) {
-            masks.retain(|&at| at < room);
-        }
         if masks.is_empty() {
             return Err(Error::NoMask {
                 row: 1,
                 text: text.chars().take(60).collect(),
             });
+        }
+        if long == Some(LongText::Cut) {
+            masks.retain(|&at| at < room);
+            if masks.is_empty() {
+                return Err(Error::MasksCut { read: room });
+            }
         }
         let fits = tokens.ids.len() <= room;
         let window = |start: usize, end: usize, masks: &[usize]| {

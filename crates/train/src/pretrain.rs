@@ -18,7 +18,7 @@ use crate::recipe::{Arithmetic, OptimizerKind, PUBLISHED_RATE, Recipe, Stage, sc
 use crate::run::Run;
 use crate::schedule::Budget;
 use crate::sources::{Sources, Text, pieces, unbounded};
-use crate::start::{Opened, first_model, recipe_checksum, same_input};
+use crate::start::{Opened, check_memory, first_model, recipe_checksum, same_input};
 use crate::state::{self, FORMAT, RunInfo, Saved};
 use crate::vocabulary::Vocabulary;
 
@@ -227,6 +227,10 @@ pub(crate) fn prepare<'p, B: TrainingBackend>(
         same_input("held-out corpus", saved.info.dev_corpus, text.dev_checksum)
     };
     agree(peers, saved.as_ref().map_or(Ok(()), fits))?;
+    if B::HOST {
+        // Once more: the corpus may have taken some of the memory.
+        agree(peers, check_memory(recipe, &config, peers))?;
+    }
     let vocabulary = Arc::new(Vocabulary::new(&tokenizer));
     let sources = Sources {
         recipe: recipe.clone(),

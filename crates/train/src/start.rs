@@ -54,7 +54,11 @@ impl FileChecksums {
 }
 
 /// Whether the machine has the memory for its processes' shares of every stage's batch.
-fn check_memory(recipe: &Recipe, config: &AlbertConfig, peers: &dyn Peers) -> Result<()> {
+pub(crate) fn check_memory(
+    recipe: &Recipe,
+    config: &AlbertConfig,
+    peers: &dyn Peers,
+) -> Result<()> {
     for (i, stage) in recipe.stage.iter().enumerate() {
         let shape = memory::Shape {
             layers: stage.layers.unwrap_or(config.num_hidden_layers),

@@ -599,7 +599,9 @@ fn a_text_that_is_too_long_is_read_as_the_caller_likes() {
     said(json!("error")).problem(422);
     let masks = "word ".repeat(600) + "[MASK]";
     let body = json!({"text": masks, "truncate": "end"});
-    server.post("/v1/fill-mask", &body).problem(422);
+    let problem = server.post("/v1/fill-mask", &body).problem(422);
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("behind the first 510 pieces"), "{detail}");
     let body = json!({"text": masks});
     let filled = server.post("/v1/fill-mask", &body).ok();
     assert_eq!(filled["results"][0]["windowed"], true);
