@@ -336,6 +336,8 @@ impl Drop for UnderWay<'_> {
         let seconds = self.began.elapsed().as_secs_f64();
         let ms = (seconds * 1e6).round() / 1e3;
         match status {
+            // It ends, as it was told to.
+            503 => tracing::info!(id, %method, route, status, ms, "request"),
             500.. => tracing::error!(id, %method, route, status, ms, "request"),
             _ => tracing::info!(id, %method, route, status, ms, "request"),
         }
@@ -392,7 +394,10 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
 }
 
 async fn admitted(app: &App, request: Request, next: Next) -> Result<Response> {
-    entitled(app, &request)?;
+    if let Err(problem) = entitled(app, &request) {
+        body::forget(app, request).await;
+        return Err(problem);
+    }
     let receiving = traces::part("receive");
     let (request, _held) = body::arrived(app, request).await?;
     drop(receiving);

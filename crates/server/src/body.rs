@@ -23,6 +23,10 @@ pub(crate) const LONG: usize = 64 << 10;
 /// large ones, and connections bound how many there are.
 const SMALL: usize = 64 << 10;
 
+/// The body of a request that is refused unread is taken off the wire for so long, up to twice what a body
+/// may have: who is cut off while sending may never see an answer.
+const FORGETTING: Duration = Duration::from_secs(1);
+
 /// Memory for bodies, of all requests together.
 pub(crate) struct Bodies {
     /// A permit is a KiB.
@@ -69,12 +73,13 @@ pub(crate) async fn arrived(
     app: &App,
     request: Request,
 ) -> Result<(Request, Option<OwnedSemaphorePermit>)> {
-    check_type(&request)?;
+    if let Err(problem) = check_head(app, &request) {
+        forget(app, request).await;
+        return Err(problem);
+    }
     let seconds = app.options.limits.body_seconds;
     let (head, body) = request.into_parts();
-    let told = head.headers.get(header::CONTENT_LENGTH);
-    let told = told.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    let read = read(app, body, told);
+    let read = read(app, body);
     let bytes = tokio::time::timeout(Duration::from_secs(seconds), read).await;
     let (bytes, held) = bytes.map_err(|_| Problem::slow_body(seconds))??;
     if app.options.log_texts {
@@ -84,18 +89,37 @@ pub(crate) async fn arrived(
     Ok((Request::from_parts(head, Body::from(bytes)), held))
 }
 
-async fn read(
-    app: &App,
-    mut body: Body,
-    told: Option<u64>,
-) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>)> {
-    let limits = &app.options.limits;
-    // What could never be held is too large, and not for another time.
-    let most = limits.body_bytes.min(limits.bodies_bytes + SMALL);
-    let too_large = || Problem::too_large(format!("the body may have {most} bytes"));
-    if told.is_some_and(|told| told > most as u64) {
-        return Err(too_large());
+/// Takes the body of a request that is refused, unless its caller waits to be told to send it.
+pub(crate) async fn forget(app: &App, request: Request) {
+    if request.headers().contains_key(header::EXPECT) {
+        return;
     }
+    let (mut body, most) = (request.into_body(), most_bytes(app));
+    let take = async {
+        let mut length = 0;
+        while let Some(Ok(frame)) = body.frame().await {
+            length += frame.data_ref().map_or(0, Bytes::len);
+            if length > 2 * most {
+                break;
+            }
+        }
+    };
+    // What is left is cut off.
+    let _ = tokio::time::timeout(FORGETTING, take).await;
+}
+
+/// What a body may have: what could never be held is too large, and not for another time.
+fn most_bytes(app: &App) -> usize {
+    let limits = &app.options.limits;
+    limits.body_bytes.min(limits.bodies_bytes + SMALL)
+}
+
+fn too_large(most: usize) -> Problem {
+    Problem::too_large(format!("the body may have {most} bytes"))
+}
+
+async fn read(app: &App, mut body: Body) -> Result<(Vec<u8>, Option<OwnedSemaphorePermit>)> {
+    let most = most_bytes(app);
     let (mut bytes, mut held) = (Vec::new(), None);
     let (mut length, mut refused) = (0, None);
     while let Some(frame) = body.frame().await {
@@ -106,7 +130,7 @@ async fn read(
         };
         length += data.len();
         if length > most {
-            return Err(too_large());
+            return Err(too_large(most));
         }
         if refused.is_none()
             && let Err(busy) = app.bodies.hold(&mut held, length)
@@ -141,6 +165,18 @@ impl<T: DeserializeOwned + Send + 'static> FromRequest<Arc<App>> for Sent<T> {
             false => app.aside(bytes.len(), move || parse(&bytes)).await?,
         }
         .map(Sent)
+    }
+}
+
+/// What a request's head says of its body.
+fn check_head(app: &App, request: &Request) -> Result<()> {
+    check_type(request)?;
+    let told = request.headers().get(header::CONTENT_LENGTH);
+    let told = told.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let most = most_bytes(app);
+    match told.is_some_and(|told| told > most as u64) {
+        true => Err(too_large(most)),
+        false => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
@@ -216,7 +216,12 @@ impl Door {
     fn let_in_the_last(&self, listener: TcpListener) -> Option<TcpListener> {
         // Asks the system itself: the runtime hears of connections a little later.
         let listener = listener.into_std().ok()?;
+        let began = Instant::now();
         while let Ok((stream, _)) = listener.accept() {
+            // Some callers come again as fast as they are let in.
+            if began.elapsed() > FIRST_BYTES {
+                break;
+            }
             let place = Arc::clone(&self.places).try_acquire_owned();
             let stream = stream
                 .set_nonblocking(true)
@@ -236,7 +241,11 @@ impl Door {
             places: Arc::new(Semaphore::new(TOLD_AT_ONCE as usize)),
             graceful: GracefulShutdown::new(),
             handshakes: mpsc::channel(1),
-            times: self.times,
+            // Whoever says nothing keeps no other from being told.
+            times: Times {
+                header: HANDSHAKES,
+                write: HANDSHAKES,
+            },
             // They are not accepted.
             connections: Counter::default(),
         }

@@ -37,11 +37,15 @@ pub(crate) fn remove_unfinished(folder: &Path) {
     }
 }
 
-/// What `parse` reads of each line that a run wrote to a log, behind so many lines of `head`. A last line
-/// that a kill cut short is left out; of a file that is not there, there is nothing.
+/// What `parse` reads of each line that a run wrote to a log, behind a first one that begins with `head`,
+/// if there is such. A last line that a kill cut short is left out, and so are blank ones; of a file that is
+/// not there, there is nothing.
+///
+/// # Errors
+/// [`Error::Log`] where a line is not what it should be, [`Error::Io`].
 pub(crate) fn read_log<T>(
     path: &Path,
-    head: usize,
+    head: Option<&str>,
     parse: impl Fn(&str) -> Option<T>,
 ) -> Result<Vec<T>> {
     let bytes = match std::fs::read(path) {
@@ -49,17 +53,23 @@ pub(crate) fn read_log<T>(
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(Error::io(path)(error)),
     };
-    let lines = bytes.split_inclusive(|&byte| byte == b'\n').enumerate();
-    let whole = lines.filter(|(_, line)| line.ends_with(b"\n")).skip(head);
-    let read = |(i, line): (usize, &[u8])| {
-        let line = std::str::from_utf8(line).ok();
-        line.and_then(|line| parse(line.trim_end()))
-            .ok_or_else(|| Error::Log {
-                path: path.to_owned(),
-                line: i + 1,
-            })
-    };
-    whole.map(read).collect()
+    let mut all = Vec::new();
+    for (i, line) in bytes.split_inclusive(|&byte| byte == b'\n').enumerate() {
+        if !line.ends_with(b"\n") || line.trim_ascii().is_empty() {
+            continue;
+        }
+        let wrong = || Error::Log {
+            path: path.to_owned(),
+            line: i + 1,
+        };
+        let line = std::str::from_utf8(line).map_err(|_| wrong())?;
+        match head.filter(|_| i == 0) {
+            Some(head) if line.starts_with(head) => {}
+            Some(_) => return Err(wrong()),
+            None => all.push(parse(line.trim_end()).ok_or_else(wrong)?),
+        }
+    }
+    Ok(all)
 }
 
 /// Keeps others out of a folder while it lives.
@@ -144,14 +154,17 @@ mod tests {
     fn a_log_is_read_but_for_a_line_cut_short() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("log");
-        let read = || read_log(&path, 1, |line| line.parse::<u8>().ok());
+        let read = || read_log(&path, Some("numbers"), |line| line.parse::<u8>().ok());
         assert!(read().expect("no file").is_empty());
-        std::fs::write(&path, "numbers\n7\r\n8\n9").expect("a file");
+        std::fs::write(&path, "numbers\n7\r\n\n8\n9").expect("a file");
         assert_eq!(read().expect("the file"), [7, 8]);
-        for bad in ["numbers\n7\neight\n9\n", "numbers\n7\n\n9\n"] {
+        for (bad, at) in [("numbers\n7\neight\n9\n", 3), ("7\n8\n", 1)] {
             std::fs::write(&path, bad).expect("a file");
             let error = read().expect_err("a line that is none");
-            assert!(matches!(error, Error::Log { line: 3, .. }), "{error}");
+            assert!(
+                matches!(error, Error::Log { line, .. } if line == at),
+                "{error}"
+            );
         }
     }
 

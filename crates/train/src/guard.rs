@@ -303,12 +303,20 @@ impl SpikeFile {
         if !path.exists() {
             return Ok(SpikeFile { path, file: None });
         }
-        let read = |line: &str| Some((serde_json::from_str::<Spike>(line).ok()?, line.to_owned()));
-        let mut spikes = read_log(&path, 0, read)?;
+        let mut spikes = Self::read(output)?;
         spikes.retain(|(spike, _)| spike.step < step);
         let kept: String = spikes.into_iter().map(|(_, line)| line + "\n").collect();
         albert_checkpoint::write_atomic(&path, kept.as_bytes())?;
         Ok(SpikeFile { path, file: None })
+    }
+
+    /// The spikes that a run wrote, each with its line.
+    ///
+    /// # Errors
+    /// [`Error::Log`] where a line is no spike, [`Error::Io`].
+    pub(crate) fn read(output: &Path) -> Result<Vec<(Spike, String)>> {
+        let read = |line: &str| Some((serde_json::from_str(line).ok()?, line.to_owned()));
+        read_log(&output.join("spikes.jsonl"), None, read)
     }
 
     /// Takes spikes and writes none.

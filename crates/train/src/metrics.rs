@@ -145,7 +145,7 @@ impl Metrics {
         let path = output.join("metrics.csv");
         let mut rows = match step {
             0 => Vec::new(),
-            _ => read_log(&path, 1, Row::from_csv)?,
+            _ => Self::read(output)?,
         };
         rows.retain(|row| row.step <= step);
         let mut text = format!("{HEADER}\n");
@@ -159,6 +159,14 @@ impl Metrics {
             .map_err(Error::io(&path))?;
         let file = Some(file);
         Ok(Metrics { path, file, rows })
+    }
+
+    /// The rows that a run wrote.
+    ///
+    /// # Errors
+    /// [`Error::Log`] where a line is no row, [`Error::Io`].
+    pub(crate) fn read(output: &Path) -> Result<Vec<Row>> {
+        read_log(&output.join("metrics.csv"), Some("step,"), Row::from_csv)
     }
 
     /// Rows in memory alone.

@@ -10,6 +10,8 @@ use crate::checksum::Checksum;
 use crate::documents::Documents;
 use crate::error::{Error, Result};
 use crate::files::{Claim, remove_unfinished, unfinished};
+use crate::guard::SpikeFile;
+use crate::metrics::Metrics;
 use crate::peers::Peers;
 use crate::pretrain::PretrainOptions;
 use crate::recipe::Recipe;
@@ -101,8 +103,14 @@ impl Opened {
             true => Some(state::load(&options.output)?),
             false => None,
         };
-        if leads && !options.resume {
-            refuse_foreign_content(&options.output)?;
+        match options.resume {
+            // Both are written anew where the run begins, long from now.
+            true if leads && saved.as_ref().is_some_and(|saved| saved.info.step > 0) => {
+                Metrics::read(&options.output)?;
+                SpikeFile::read(&options.output)?;
+            }
+            false if leads => refuse_foreign_content(&options.output)?,
+            _ => {}
         }
         let tokenizer_checksum = tokenizer_checksum(&recipe.tokenizer)?;
         if let Some(saved) = &saved {
@@ -126,7 +134,12 @@ impl Opened {
         let claim = match (leads, held) {
             (false, _) => None,
             (true, Some(held)) => Some(held),
-            (true, None) => Some(Claim::new(&options.output)?),
+            (true, None) => {
+                let claim = Claim::new(&options.output)?;
+                // Another run may have come and gone meanwhile.
+                refuse_foreign_content(&options.output)?;
+                Some(claim)
+            }
         };
         if leads {
             settle(options)?;

@@ -304,6 +304,9 @@ fn whoever_comes_while_others_are_answered_is_told_to_go_elsewhere() {
     late.problem(503);
     assert_eq!(late.header("retry-after"), Some("1"));
     assert_eq!(late.header("connection"), Some("close"));
+    // Nobody is cut off while sending, or the answer might not be seen.
+    let large = server.post("/v1/classify", &json!({"text": "a film ".repeat(1 << 20)}));
+    large.problem(503);
     let openai = server.post("/v1/embeddings", &json!({"input": "a film"}));
     assert_eq!(openai.status, 503);
     assert!(openai.json()["error"]["message"].is_string());

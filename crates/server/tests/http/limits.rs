@@ -23,6 +23,12 @@ fn a_body_has_a_size() {
     server
         .post("/v1/classify", &json!({"text": text}))
         .problem(413);
+    // Whoever sends a little too much is not cut off before the answer.
+    let whole = Running::start(options(&["sentiment"]));
+    let text = "a ".repeat(6 << 20);
+    whole
+        .post("/v1/classify", &json!({"text": text}))
+        .problem(413);
     // One that does not say how long it is.
     let mut stream = server.connect();
     stream
