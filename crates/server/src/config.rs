@@ -133,7 +133,7 @@ impl Default for Limits {
             requests: 1024,
             queue_tokens: 65_536,
             queue_ms: 500,
-            overload_ms: 75,
+            overload_ms: 30,
             refusal_ms: 50,
             tokenize_characters: 200_000,
             candidates: 20_000,

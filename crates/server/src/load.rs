@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 /// What was asked for longer ago than this hardly counts.
-const MEMORY: Duration = Duration::from_millis(250);
+const MEMORY: Duration = Duration::from_millis(100);
 
 /// Seconds of computing that are asked for each second, of late.
 pub(crate) struct Load {
@@ -55,7 +55,7 @@ mod tests {
         (load, now)
     }
 
-    const STEP: Duration = Duration::from_millis(2);
+    const STEP: Duration = Duration::from_millis(1);
 
     #[test]
     fn it_is_what_is_asked_for_in_a_second() {
