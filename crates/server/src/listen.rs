@@ -123,7 +123,7 @@ impl Server {
             }
         }
         let listener = door.let_in_the_last(listener);
-        let late = door.for_the_late(&app);
+        let late = door.for_the_late();
         let (own, mut others) = door.handshakes;
         drop(own);
         let drain = async {
@@ -234,10 +234,10 @@ impl Door {
     }
 
     /// Where those come in who connect while the others are answered, to hear that they are too late.
-    fn for_the_late(&self, app: &Arc<App>) -> Self {
+    fn for_the_late(&self) -> Self {
         Self {
             router: self.router.clone().layer(Extension(TooLate)),
-            app: Arc::clone(app),
+            app: Arc::clone(&self.app),
             places: Arc::new(Semaphore::new(TOLD_AT_ONCE as usize)),
             graceful: GracefulShutdown::new(),
             handshakes: mpsc::channel(1),
