@@ -223,16 +223,18 @@ fn acceptor(options: &ServeOptions) -> std::result::Result<Option<TlsAcceptor>, 
     options.tls.as_ref().map(tls::acceptor).transpose()
 }
 
-/// The models, each of which has answered once, unless told otherwise.
+/// The models, each of which has run once where there was time for it.
 fn load(options: &ServeOptions) -> std::result::Result<Models, Error> {
     let models = Models::load(&options.models, options.threads, options.early_exit)?;
-    if options.warm_up {
-        for model in models.all() {
-            model.warm_up().map_err(|error| Error::Model {
-                name: model.name.clone(),
-                error,
-            })?;
+    let began = Instant::now();
+    for model in models.all() {
+        if began.elapsed() >= options.warmup {
+            break;
         }
+        model.warm_up().map_err(|error| Error::Model {
+            name: model.name.clone(),
+            error,
+        })?;
     }
     Ok(models)
 }

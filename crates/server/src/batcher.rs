@@ -34,7 +34,7 @@ const FIRST_COST: usize = 1024;
 
 /// Products of fewer rows reach less of what the processor can do: a batch may cost so much however
 /// long it takes.
-const EFFICIENT_COST: usize = 128;
+const EFFICIENT_COST: usize = 192;
 
 /// A request may wait so many times as long as its rows beyond the first take, beyond what every
 /// request may.

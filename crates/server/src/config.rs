@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use albert_tasks::engine::EarlyExit;
 use serde::Deserialize;
@@ -36,8 +37,9 @@ pub struct ServeOptions {
     pub traces: Option<String>,
     /// Whether the log has what requests say, too.
     pub log_texts: bool,
-    /// Whether every model runs once before the server is ready.
-    pub warm_up: bool,
+    /// How long the models run before the server is ready, each a short row; those whose turn comes
+    /// later do not.
+    pub warmup: Duration,
 }
 
 impl Default for ServeOptions {
@@ -55,7 +57,7 @@ impl Default for ServeOptions {
             tls: None,
             traces: None,
             log_texts: false,
-            warm_up: true,
+            warmup: Duration::from_secs(10),
         }
     }
 }

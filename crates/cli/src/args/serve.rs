@@ -73,17 +73,10 @@ pub struct ServeArgs {
     /// docs/serve.md has all of them
     #[arg(long = "limit", value_name = "NAME=N", value_delimiter = ',')]
     pub limits: Vec<String>,
-    /// Be ready before every model has run once
-    #[arg(
-        long,
-        value_name = "BOOLEAN",
-        env = "ALBERT_NO_WARM_UP",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "true",
-        value_parser = BoolishValueParser::new()
-    )]
-    pub no_warm_up: Option<bool>,
+    /// Before it is ready each model runs a short row, as long as no more than so many seconds have
+    /// passed; 0: none does. 10 unless told
+    #[arg(long, value_name = "SECONDS", env = "ALBERT_WARMUP")]
+    pub warmup: Option<u32>,
     /// What is written for every request, to the standard error; never its text, unless --log-texts
     /// says so
     #[arg(long, value_enum, env = "ALBERT_LOG")]

@@ -3,6 +3,7 @@
 use std::env::VarError;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use albert_checkpoint::{find_model, shipped_models};
 use albert_engine::EarlyExit;
@@ -40,7 +41,7 @@ struct File {
     precision: Option<Precision>,
     threads: Option<u16>,
     patience: Option<usize>,
-    warm_up: Option<bool>,
+    warmup_seconds: Option<u32>,
     log: Option<LogStyle>,
     log_texts: Option<bool>,
     otlp_endpoint: Option<String>,
@@ -164,8 +165,9 @@ fn options(args: ServeArgs, file: File) -> Result<ServeOptions> {
     options.log_texts = args.log_texts.or(file.log_texts).unwrap_or(false);
     options.threads = args.threads.or(file.threads).map(usize::from);
     options.early_exit = args.patience.or(file.patience).map(EarlyExit::after);
-    let warm_up = args.no_warm_up.map(|no| !no).or(file.warm_up);
-    options.warm_up = warm_up.unwrap_or(true);
+    if let Some(seconds) = args.warmup.or(file.warmup_seconds) {
+        options.warmup = Duration::from_secs(seconds.into());
+    }
     Ok(options)
 }
 

@@ -94,7 +94,7 @@ fn fifty_ends_under_load_lose_no_request_that_was_accepted() {
     let mut all_answered = 0;
     let told = AtomicUsize::new(0);
     for round in 0..50 {
-        let mut server = Server::start(&["--model", "sentiment", "--no-warm-up"]);
+        let mut server = Server::start(&["--model", "sentiment", "--warmup", "0"]);
         let answered = AtomicUsize::new(0);
         std::thread::scope(|scope| {
             let load = || {
@@ -294,7 +294,7 @@ fn flags_count_more_than_the_environment_and_that_more_than_a_file() {
     std::fs::write(&keys, of_file).unwrap();
     let config = folder.path().join("serve.toml");
     let configured = format!(
-        "host = \"localhost\"\nmodels = [\"sentiment\"]\napi_keys = {keys:?}\nwarm_up = false\n\
+        "host = \"localhost\"\nmodels = [\"sentiment\"]\napi_keys = {keys:?}\nwarmup_seconds = 0\n\
          [limits]\nrows = 3\nlabels = 1\n"
     );
     std::fs::write(&config, configured).unwrap();

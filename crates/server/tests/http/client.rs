@@ -29,7 +29,7 @@ pub fn options(models: &[&str]) -> ServeOptions {
         address: ([127, 0, 0, 1], 0).into(),
         models: models.iter().map(|name| source(name)).collect(),
         threads: Some(1),
-        warm_up: false,
+        warmup: Duration::ZERO,
         ..ServeOptions::default()
     }
 }
