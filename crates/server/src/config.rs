@@ -97,7 +97,8 @@ pub struct Limits {
     /// is for requests that come in a burst, or while the machine does less than usual.
     pub queue_ms: u64,
     /// The same while twice as much is asked for as can be done, or more, if it is less: who is answered
-    /// then is answered soon. In between, something in between.
+    /// then is answered soon. In between, something in between: beyond 1.5 times at once, before once it
+    /// lasts.
     pub overload_ms: u64,
     /// Milliseconds after which a 429 is told: whoever asks again at once takes the less of the
     /// processor.
@@ -108,7 +109,7 @@ pub struct Limits {
     pub candidates: usize,
     /// Tokens of a batch.
     pub batch_tokens: usize,
-    /// Milliseconds that a batch should take at most; it may have 128 tokens however long they take.
+    /// Milliseconds that a batch should take at most; it may have 192 tokens however long they take.
     pub batch_ms: u64,
     /// Seconds for a request's headers to arrive; an idle connection is closed after as many.
     pub header_seconds: u64,
@@ -134,7 +135,7 @@ impl Default for Limits {
             connections: 4096,
             requests: 1024,
             queue_tokens: 65_536,
-            queue_ms: 500,
+            queue_ms: 1000,
             overload_ms: 30,
             refusal_ms: 50,
             tokenize_characters: 200_000,
