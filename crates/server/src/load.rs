@@ -2,9 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-/// How much too much counts at once is judged by this time, and how much counts once it lasts by
-/// the longer one: spells in which a machine does less than usual end within seconds.
+/// How much too much counts at once is judged by the shorter time, or that of a few requests, among
+/// which a few that come together are not many; how much counts once it lasts by the longer one: spells in
+/// which a machine does less than usual end within seconds.
 const LATELY: Duration = Duration::from_millis(100);
+const FEW: f64 = 10.0;
 const LASTING: Duration = Duration::from_secs(5);
 
 /// Seconds of computing that are asked for each second: what is asked for longer ago than a memory
@@ -41,6 +43,8 @@ impl Average {
 pub(crate) struct Load {
     lately: Average,
     lasting: Average,
+    /// Seconds that a request takes, of the last twenty or so.
+    usual: f64,
 }
 
 impl Load {
@@ -49,11 +53,15 @@ impl Load {
         Self {
             lately: Average::new(LATELY, now),
             lasting: Average::new(LASTING, now),
+            usual: 0.0,
         }
     }
 
     /// Notes a request that takes so many seconds to compute.
     pub(crate) fn asked(&mut self, seconds: f64, now: Instant) {
+        let (shortest, longest) = (LATELY.as_secs_f64(), LASTING.as_secs_f64());
+        self.usual += 0.05 * (seconds.min(longest) - self.usual);
+        self.lately.memory = (FEW * self.usual).clamp(shortest, longest);
         self.lately.add(seconds, now);
         self.lasting.add(seconds, now);
     }
@@ -116,6 +124,18 @@ mod tests {
             assert_eq!(load.excess(now), 1.0);
             assert_eq!(load.excess(now + Duration::from_secs(1)), 0.0);
         }
+    }
+
+    #[test]
+    fn a_few_slow_requests_that_come_together_are_no_overload() {
+        let every = Duration::from_millis(25);
+        let (mut load, now) = after(0.020, every, Duration::from_secs(5));
+        for _ in 0..3 {
+            load.asked(0.060, now);
+        }
+        assert!(load.excess(now) < 0.5, "{}", load.excess(now));
+        let (load, now) = after(0.200, every, Duration::from_secs(5));
+        assert_eq!(load.excess(now), 1.0);
     }
 
     #[test]
