@@ -129,11 +129,15 @@ struct Job {
 }
 
 /// What became of a row.
-struct Reply {
-    index: usize,
-    /// Until its batch began.
-    waited: Duration,
-    numbers: Numbers,
+enum Reply {
+    Done {
+        index: usize,
+        /// Until its batch began.
+        waited: Duration,
+        numbers: Numbers,
+    },
+    /// It waited so long while too much was asked for that it was given up, and its request with it.
+    GivenUp { waited: Duration },
 }
 
 type Numbers = std::result::Result<Vec<f32>, String>;
@@ -159,6 +163,53 @@ impl Shared {
         // Whoever panicked did not do so within the queue's own bookkeeping.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    /// Seconds that a request may wait, of so many rows that cost so much together, while so much
+    /// too much is asked for ([`Load::excess`]).
+    fn longest_wait(&self, model: &Served, rows: usize, own: usize, excess: f64) -> f64 {
+        // Of one row, a long one must not come before short ones by its patience.
+        let others = own.saturating_sub(own.div_ceil(rows.max(1)));
+        // Less than a batch must not be ahead, or the next one would be small.
+        let overload = self.overload_time.as_secs_f64();
+        let overload = overload.max(model.seconds(EFFICIENT_COST));
+        let usual = self.queue_time.as_secs_f64();
+        let shorter = (usual - overload).max(0.0);
+        usual - shorter * excess + PATIENCE * model.seconds(others)
+    }
+
+    /// Seconds that a batch takes at most.
+    fn longest_batch(&self, model: &Served) -> f64 {
+        let time = self.batch_time.as_secs_f64();
+        time.max(model.seconds(EFFICIENT_COST))
+    }
+
+    /// Gives up what has waited too long while too much is asked for: what was let in before that was
+    /// seen, or while the machine did more than it does now. Whoever comes now is answered sooner.
+    fn give_up_late(&self, state: &mut State) {
+        let now = Instant::now();
+        let excess = state.load.excess(now);
+        if excess == 0.0 || state.closed {
+            return;
+        }
+        let late = state.queue.give_up(|lane, whole| {
+            let longest = self.longest_wait(&lane.model, whole.rows, whole.cost, excess);
+            // A batch that ran when it came was not ahead of it.
+            let running = self.longest_batch(&lane.model);
+            now.duration_since(whole.first.since).as_secs_f64() > longest + running
+        });
+        for job in late {
+            let waited = now.duration_since(job.since);
+            // An error means that the request is gone.
+            let _ = job.reply.send(Reply::GivenUp { waited });
+        }
+    }
+}
+
+/// Of a request that was let in, and waited for so long in vain.
+fn given_up(waited: Duration) -> Problem {
+    let waited = waited.as_millis();
+    let detail = format!("this request had waited for {waited} ms when too much was asked for");
+    Problem::busy(detail, 1)
 }
 
 /// Computes for all requests.
@@ -204,7 +255,7 @@ impl Batcher {
     /// out of the queue.
     ///
     /// # Errors
-    /// 429 where the queue is full, 500 where the model fails.
+    /// 429 where the queue is full or was too slow, 500 where the model fails.
     pub(crate) async fn answer<A: 'static>(
         &self,
         model: &Arc<Served>,
@@ -224,10 +275,16 @@ impl Batcher {
             let Some(reply) = waiting.replies.recv().await else {
                 return Err(Problem::internal("the computing thread has ended"));
             };
-            waited = waited.max(reply.waited);
-            match reply.numbers {
-                Ok(numbers) => asked.take(reply.index, numbers),
-                Err(why) => return Err(Problem::internal(why)),
+            match reply {
+                Reply::Done {
+                    index,
+                    waited: row,
+                    numbers,
+                } => {
+                    waited = waited.max(row);
+                    asked.take(index, numbers.map_err(Problem::internal)?);
+                }
+                Reply::GivenUp { waited } => return Err(given_up(waited)),
             }
         }
         computing.note("albert.queue_seconds", waited.as_secs_f64());
@@ -259,15 +316,8 @@ impl Batcher {
             ahead.cost += cost;
             ahead.seconds += lane.model.seconds(cost);
         }
-        // Of one row, a long one must not come before short ones by its patience.
-        let others = own.saturating_sub(own.div_ceil(rows.max(1)));
-        let (usual, overload) = (self.shared.queue_time, self.shared.overload_time);
-        // Less than a batch must not be ahead, or the next one would be small.
-        let overload = overload.as_secs_f64().max(model.seconds(EFFICIENT_COST));
-        let shorter = (usual.as_secs_f64() - overload).max(0.0);
-        let time = usual.as_secs_f64() - shorter * state.load.excess(Instant::now());
-        let bound = time + PATIENCE * model.seconds(others);
-        match ahead.seconds > bound {
+        let excess = state.load.excess(Instant::now());
+        match ahead.seconds > self.shared.longest_wait(model, rows, own, excess) {
             true => Err(ahead.busy()),
             false => Ok(ahead),
         }
@@ -344,6 +394,7 @@ fn work(shared: &Shared) {
     loop {
         let mut state = shared.lock();
         let taken = loop {
+            shared.give_up_late(&mut state);
             let budget = state.queue.next_lane().map(|lane| budget(shared, lane));
             if let Some(taken) = budget.and_then(|budget| state.queue.take(budget)) {
                 break taken;
@@ -401,7 +452,7 @@ fn run(shared: &Shared, taken: Taken<Lane, Job>) {
     };
     for (job, numbers) in jobs.iter().zip(numbers) {
         // An error means that the request is gone.
-        let _ = job.reply.send(Reply {
+        let _ = job.reply.send(Reply::Done {
             index: job.index,
             waited: began.duration_since(job.since),
             numbers,

@@ -98,7 +98,7 @@ pub struct Limits {
     pub queue_ms: u64,
     /// The same while twice as much is asked for as can be done, or more, if it is less: who is answered
     /// then is answered soon. In between, something in between: beyond 1.5 times at once, before once it
-    /// lasts.
+    /// lasts. Who waits for longer all the same, by more than a batch takes, gets 429 then.
     pub overload_ms: u64,
     /// Milliseconds after which a 429 is told: whoever asks again at once takes the less of the
     /// processor.
@@ -136,12 +136,12 @@ impl Default for Limits {
             requests: 1024,
             queue_tokens: 65_536,
             queue_ms: 1000,
-            overload_ms: 30,
+            overload_ms: 10,
             refusal_ms: 50,
             tokenize_characters: 200_000,
             candidates: 20_000,
             batch_tokens: 4096,
-            batch_ms: 50,
+            batch_ms: 10,
             header_seconds: 15,
             body_seconds: 30,
             request_seconds: 60,

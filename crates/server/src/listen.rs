@@ -123,6 +123,7 @@ impl Server {
             }
         }
         let listener = door.let_in_the_last(listener);
+        let listener = listener.and_then(|listener| TcpListener::from_std(listener).ok());
         let late = door.for_the_late();
         let (own, mut others) = door.handshakes;
         drop(own);
@@ -134,18 +135,22 @@ impl Server {
             let bound = Duration::from_secs(limits.drain_seconds);
             timeout(bound, door.graceful.shutdown()).await
         };
-        let refuse = async {
-            match &listener {
-                Some(listener) => loop {
-                    late.let_in(listener).await;
-                },
-                None => std::future::pending::<Infallible>().await,
-            }
+        let refuse = async || match &listener {
+            Some(listener) => loop {
+                late.let_in(listener).await;
+            },
+            None => std::future::pending::<Infallible>().await,
         };
         let drained = tokio::select! {
             drained = drain => drained,
-            never = refuse => match never {},
+            never = refuse() => match never {},
         };
+        if let Some(listener) = &listener
+            && take_no_more(listener)
+        {
+            // Whoever is connecting has so long for the journeys there and back.
+            let _ = timeout(FIRST_BYTES, refuse()).await;
+        }
         drop(listener.map(|listener| late.let_in_the_last(listener)));
         // They end by themselves once they are told.
         let _ = timeout(FIRST_BYTES, late.places.acquire_many(TOLD_AT_ONCE)).await;
@@ -213,7 +218,7 @@ impl Door {
     }
 
     /// Lets in whoever has connected by now.
-    fn let_in_the_last(&self, listener: TcpListener) -> Option<TcpListener> {
+    fn let_in_the_last(&self, listener: TcpListener) -> Option<std::net::TcpListener> {
         // Asks the system itself: the runtime hears of connections a little later.
         let listener = listener.into_std().ok()?;
         let began = Instant::now();
@@ -230,7 +235,7 @@ impl Door {
                 self.welcome(stream, place);
             }
         }
-        TcpListener::from_std(listener).ok()
+        Some(listener)
     }
 
     /// Where those come in who connect while the others are answered, to hear that they are too late.
@@ -278,6 +283,32 @@ impl Door {
             drop(place);
         });
     }
+}
+
+/// Has the system drop what opens new connections, while those that are being opened arrive, so that
+/// none is open and unheard when the listener closes. Its sender tries again a second later, with
+/// whoever listens then. Whether the system can: Linux can.
+#[cfg(target_os = "linux")]
+fn take_no_more(listener: &TcpListener) -> bool {
+    use socket2::{SockFilter, SockRef};
+
+    // Classic BPF over a packet from its TCP header on: `ldb [13]` are its flags, of which
+    // `and #0x12` leaves SYN and ACK; `jeq #0x02` goes on to the next line for SYN alone, beyond it
+    // for all else; `ret` says how many of its bytes may pass.
+    const LINES: [(u16, u8, u8, u32); 5] = [
+        (0x30, 0, 0, 13),
+        (0x54, 0, 0, 0x12),
+        (0x15, 0, 1, 0x02),
+        (0x06, 0, 0, 0),
+        (0x06, 0, 0, u32::MAX),
+    ];
+    let lines = LINES.map(|(code, yes, no, operand)| SockFilter::new(code, yes, no, operand));
+    SockRef::from(listener).attach_filter(&lines).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn take_no_more(_: &TcpListener) -> bool {
+    false
 }
 
 /// Answers the requests of a connection.

@@ -16,6 +16,13 @@ pub(crate) struct Taken<L, R> {
     pub(crate) rows: Vec<R>,
 }
 
+/// A request of which no row has left yet.
+pub(crate) struct Whole<'a, R> {
+    pub(crate) first: &'a R,
+    pub(crate) rows: usize,
+    pub(crate) cost: usize,
+}
+
 /// Rows of many requests. `L` says which go together, `R` is a row.
 pub(crate) struct Queue<L, R> {
     lanes: Vec<Lane<L, R>>,
@@ -48,6 +55,16 @@ impl<R> Request<R> {
     /// What as many of its rows as another has cost, about.
     fn ahead_of(&self, rows: usize) -> usize {
         (self.whole * rows.min(self.count)).div_ceil(self.count)
+    }
+
+    /// It, while none of its rows has left.
+    fn whole(&self) -> Option<Whole<'_, R>> {
+        let (_, first) = self.rows.front()?;
+        (self.rows.len() == self.count).then_some(Whole {
+            first,
+            rows: self.count,
+            cost: self.whole,
+        })
     }
 }
 
@@ -170,6 +187,24 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
             }
         }
         0
+    }
+
+    /// Drops the requests that are `late`, of those of which no row has left yet; returns their rows.
+    pub(crate) fn give_up(&mut self, late: impl Fn(&L, Whole<'_, R>) -> bool) -> Vec<R> {
+        let (mut dropped, cost) = (Vec::new(), &mut self.cost);
+        for Lane { key, requests } in &mut self.lanes {
+            requests.retain_mut(|request| {
+                let whole = request.whole();
+                let gone = whole.is_some_and(|whole| late(key, whole));
+                if gone {
+                    *cost -= request.cost;
+                    dropped.extend(request.rows.drain(..).map(|(_, row)| row));
+                }
+                !gone
+            });
+        }
+        self.tidy();
+        dropped
     }
 
     fn turn(&mut self) -> u64 {

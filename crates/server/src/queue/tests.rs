@@ -31,6 +31,7 @@ struct Simulation {
     most: usize,
     requests: Vec<Request>,
     refused: usize,
+    given_up: usize,
     waiting: BTreeSet<usize>,
 }
 
@@ -44,6 +45,7 @@ impl Simulation {
             random,
             requests: Vec::new(),
             refused: 0,
+            given_up: 0,
             waiting: BTreeSet::new(),
         }
     }
@@ -107,6 +109,33 @@ impl Simulation {
         self.waiting.remove(&number);
     }
 
+    /// Gives up some of those of which no row has left.
+    fn give_up(&mut self) {
+        let (number, whole) = (self.requests.len(), self.random.random_range(1..4));
+        let late = |&(request, _): &Row| (request + number).is_multiple_of(whole);
+        let mut left: Vec<Row> = Vec::new();
+        for &number in &self.waiting {
+            let request = &self.requests[number];
+            if request.left == 0 && late(&(number, 0)) {
+                left.extend((0..request.costs.len()).map(|row| (number, row)));
+            }
+        }
+        let requests = &self.requests;
+        let mut dropped = self.queue.give_up(|lane, whole| {
+            let request = &requests[whole.first.0];
+            assert_eq!(*lane, request.lane);
+            assert_eq!(whole.rows, request.costs.len());
+            assert_eq!(whole.cost, request.costs.iter().sum::<usize>());
+            late(whole.first)
+        });
+        dropped.sort_unstable();
+        assert_eq!(dropped, left, "all rows of those, and no others");
+        for (number, _) in dropped {
+            self.given_up += usize::from(self.waiting.remove(&number));
+            self.requests[number].cancelled = true;
+        }
+    }
+
     /// Computes a batch; returns how long that takes.
     fn compute(&mut self) -> usize {
         let budget = self.random.random_range(1..3000);
@@ -161,7 +190,7 @@ impl Simulation {
 
 #[test]
 fn nothing_is_lost_reordered_or_starved_and_budgets_are_kept() {
-    let (mut refused, mut served, mut cancelled) = (0, 0, 0);
+    let (mut refused, mut given_up, mut served, mut cancelled) = (0, 0, 0, 0);
     for seed in 0..10_000 {
         let mut simulation = Simulation::new(seed);
         let (mut now, end) = (0, 20_000);
@@ -173,6 +202,9 @@ fn nothing_is_lost_reordered_or_starved_and_budgets_are_kept() {
             }
             if simulation.random.random_range(0..8) == 0 {
                 simulation.cancel();
+            }
+            if simulation.random.random_range(0..16) == 0 {
+                simulation.give_up();
             }
             now += simulation.compute();
             simulation.check();
@@ -186,9 +218,12 @@ fn nothing_is_lost_reordered_or_starved_and_budgets_are_kept() {
             cancelled += usize::from(request.cancelled);
         }
         refused += simulation.refused;
+        given_up += simulation.given_up;
     }
     // Each of them happened often, or nothing was tested.
-    assert!(refused > 10_000 && served > 10_000 && cancelled > 10_000);
+    for often in [refused, given_up, served, cancelled - given_up] {
+        assert!(often > 10_000);
+    }
 }
 
 #[test]

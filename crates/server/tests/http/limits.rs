@@ -2,6 +2,7 @@
 
 use std::io::{BufReader, Write};
 use std::sync::Barrier;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use albert_server::{Keys, Limits};
@@ -182,6 +183,48 @@ fn a_full_queue_refuses_and_recovers() {
         "{statuses:?}"
     );
     server.post("/v1/classify", &json!({"text": "a"})).ok();
+}
+
+#[test]
+fn what_was_let_in_before_an_overload_was_seen_is_given_up() {
+    let server = with(Limits {
+        overload_ms: 1,
+        batch_ms: 5,
+        refusal_ms: 0,
+        ..Limits::default()
+    });
+    let body = json!({"text": "a good film ".repeat(30)});
+    let (callers, together) = (64, Barrier::new(64));
+    let (answered, refused, given_up) = (
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
+    std::thread::scope(|scope| {
+        let ask = || {
+            let began = Instant::now();
+            together.wait();
+            while began.elapsed() < Duration::from_secs(1) {
+                let reply = server.post("/v1/classify", &body);
+                if reply.status == 200 {
+                    answered.fetch_add(1, Relaxed);
+                    continue;
+                }
+                assert_eq!(reply.header("retry-after"), Some("1"));
+                let problem = reply.problem(429);
+                let waited = problem["detail"].as_str().unwrap().contains("had waited");
+                let count = if waited { &given_up } else { &refused };
+                count.fetch_add(1, Relaxed);
+            }
+        };
+        for _ in 0..callers {
+            scope.spawn(ask);
+        }
+    });
+    for count in [answered, refused, given_up] {
+        assert!(count.into_inner() > 0);
+    }
+    server.post("/v1/classify", &body).ok();
 }
 
 #[test]
