@@ -130,14 +130,18 @@ struct Job {
 
 /// What became of a row.
 enum Reply {
-    Done {
-        index: usize,
-        /// Until its batch began.
-        waited: Duration,
-        numbers: Numbers,
-    },
+    Done(Done),
     /// It waited so long while too much was asked for that it was given up, and its request with it.
-    GivenUp { waited: Duration },
+    GivenUp {
+        waited: Duration,
+    },
+}
+
+struct Done {
+    index: usize,
+    /// Until its batch began.
+    waited: Duration,
+    numbers: Numbers,
 }
 
 type Numbers = std::result::Result<Vec<f32>, String>;
@@ -145,6 +149,8 @@ type Numbers = std::result::Result<Vec<f32>, String>;
 struct State {
     queue: Queue<Lane, Job>,
     load: Load,
+    /// What requests cost that were refused since the last batch.
+    refused: usize,
     closed: bool,
 }
 
@@ -173,36 +179,42 @@ impl Shared {
         let overload = self.overload_time.as_secs_f64();
         let overload = overload.max(model.seconds(EFFICIENT_COST));
         let usual = self.queue_time.as_secs_f64();
-        let shorter = (usual - overload).max(0.0);
-        usual - shorter * excess + PATIENCE * model.seconds(others)
+        between(usual, overload, excess) + PATIENCE * model.seconds(others)
     }
 
-    /// Seconds that a batch takes at most.
-    fn longest_batch(&self, model: &Served) -> f64 {
-        let time = self.batch_time.as_secs_f64();
-        time.max(model.seconds(EFFICIENT_COST))
-    }
-
-    /// Gives up what has waited too long while too much is asked for: what was let in before that was
-    /// seen, or while the machine did more than it does now. Whoever comes now is answered sooner.
-    fn give_up_late(&self, state: &mut State) {
+    /// Takes out what has waited too long while too much is asked for: what was let in before that was
+    /// seen, or would have been sooner at the speed of then. The batch that has just ended took
+    /// `batch`; whoever came in it could not wait less. No more than what was refused meanwhile, so
+    /// that others come in its place: a burst that nobody follows is computed whole.
+    fn give_up_late(&self, state: &mut State, batch: Duration) -> Vec<Job> {
         let now = Instant::now();
         let excess = state.load.excess(now);
-        if excess == 0.0 || state.closed {
-            return;
+        let refused = std::mem::take(&mut state.refused);
+        if excess == 0.0 || refused == 0 {
+            return Vec::new();
         }
-        let late = state.queue.give_up(|lane, whole| {
+        state.queue.give_up(refused, |lane, whole| {
             let longest = self.longest_wait(&lane.model, whole.rows, whole.cost, excess);
-            // A batch that ran when it came was not ahead of it.
-            let running = self.longest_batch(&lane.model);
-            now.duration_since(whole.first.since).as_secs_f64() > longest + running
-        });
-        for job in late {
-            let waited = now.duration_since(job.since);
+            let waited = now.duration_since(whole.first.since);
+            waited.saturating_sub(batch).as_secs_f64() > longest
+        })
+    }
+
+    /// Tells those that were taken out.
+    fn tell(&self, given_up: Vec<Job>) {
+        self.metrics.given_up_rows.inc_by(given_up.len() as u64);
+        // A request is told once, by its first row.
+        for job in given_up.iter().filter(|job| job.index == 0) {
+            let waited = job.since.elapsed();
             // An error means that the request is gone.
             let _ = job.reply.send(Reply::GivenUp { waited });
         }
     }
+}
+
+/// The way from `usual` to what is less so far.
+fn between(usual: f64, less: f64, way: f64) -> f64 {
+    usual - (usual - less).max(0.0) * way
 }
 
 /// Of a request that was let in, and waited for so long in vain.
@@ -231,6 +243,7 @@ impl Batcher {
             state: Mutex::new(State {
                 queue: Queue::new(limits.queue_tokens),
                 load: Load::new(Instant::now()),
+                refused: 0,
                 closed: false,
             }),
             wake: Condvar::new(),
@@ -276,15 +289,14 @@ impl Batcher {
                 return Err(Problem::internal("the computing thread has ended"));
             };
             match reply {
-                Reply::Done {
-                    index,
-                    waited: row,
-                    numbers,
-                } => {
-                    waited = waited.max(row);
-                    asked.take(index, numbers.map_err(Problem::internal)?);
+                Reply::Done(done) => {
+                    waited = waited.max(done.waited);
+                    asked.take(done.index, done.numbers.map_err(Problem::internal)?);
                 }
-                Reply::GivenUp { waited } => return Err(given_up(waited)),
+                Reply::GivenUp { waited } => {
+                    computing.note("albert.queue_seconds", waited.as_secs_f64());
+                    return Err(given_up(waited));
+                }
             }
         }
         computing.note("albert.queue_seconds", waited.as_secs_f64());
@@ -302,11 +314,11 @@ impl Batcher {
         let Expected { rows, cost, .. } = expected;
         let mut state = self.shared.lock();
         state.load.asked(model.seconds(cost), Instant::now());
-        self.check(&state, model, rows, cost).map(drop)
+        self.check(&mut state, model, rows, cost).map(drop)
     }
 
     /// What is ahead of a request that would be computed in time.
-    fn check(&self, state: &State, model: &Served, rows: usize, own: usize) -> Result<Ahead> {
+    fn check(&self, state: &mut State, model: &Served, rows: usize, own: usize) -> Result<Ahead> {
         if state.closed {
             return Err(Problem::draining());
         }
@@ -318,7 +330,10 @@ impl Batcher {
         }
         let excess = state.load.excess(Instant::now());
         match ahead.seconds > self.shared.longest_wait(model, rows, own, excess) {
-            true => Err(ahead.busy()),
+            true => {
+                state.refused += own;
+                Err(ahead.busy())
+            }
             false => Ok(ahead),
         }
     }
@@ -339,7 +354,7 @@ impl Batcher {
         let jobs: Vec<(usize, Job)> = rows.into_iter().enumerate().map(job).collect();
         let own: usize = jobs.iter().map(|(cost, _)| cost).sum();
         let mut state = self.shared.lock();
-        let ahead = self.check(&state, &lane.model, jobs.len(), own)?;
+        let ahead = self.check(&mut state, &lane.model, jobs.len(), own)?;
         let ticket = state.queue.push(lane, jobs);
         let ticket = ticket.map_err(|_| ahead.busy())?;
         let cost = state.queue.cost();
@@ -391,10 +406,16 @@ impl Drop for Waiting<'_> {
 }
 
 fn work(shared: &Shared) {
+    let mut batch = Duration::ZERO;
     loop {
         let mut state = shared.lock();
+        let given_up = shared.give_up_late(&mut state, batch);
+        if !given_up.is_empty() {
+            drop(state);
+            shared.tell(given_up);
+            state = shared.lock();
+        }
         let taken = loop {
-            shared.give_up_late(&mut state);
             let budget = state.queue.next_lane().map(|lane| budget(shared, lane));
             if let Some(taken) = budget.and_then(|budget| state.queue.take(budget)) {
                 break taken;
@@ -409,7 +430,9 @@ fn work(shared: &Shared) {
         };
         shared.metrics.queue_tokens.set(state.queue.cost() as i64);
         drop(state);
+        let began = Instant::now();
         run(shared, taken);
+        batch = began.elapsed();
     }
 }
 
@@ -452,11 +475,11 @@ fn run(shared: &Shared, taken: Taken<Lane, Job>) {
     };
     for (job, numbers) in jobs.iter().zip(numbers) {
         // An error means that the request is gone.
-        let _ = job.reply.send(Reply::Done {
+        let _ = job.reply.send(Reply::Done(Done {
             index: job.index,
             waited: began.duration_since(job.since),
             numbers,
-        });
+        }));
     }
 }
 
@@ -490,6 +513,19 @@ pub(crate) fn said(panic: &(dyn Any + Send)) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn waiting_is_shortened_by_the_excess_and_never_made_longer() {
+        for (usual, less, way, expected) in [
+            (1.0, 0.01, 0.0, 1.0),
+            (1.0, 0.01, 0.5, 0.505),
+            (1.0, 0.01, 1.0, 0.01),
+            (0.005, 0.01, 1.0, 0.005),
+        ] {
+            let found = between(usual, less, way);
+            assert!((found - expected).abs() < 1e-12, "{found}, not {expected}");
+        }
+    }
 
     #[test]
     fn a_long_text_is_much_to_prepare_however_little_of_it_is_read() {

@@ -27,6 +27,10 @@ const FIRST_BYTES: Duration = Duration::from_millis(100);
 /// Whoever is agreeing on keys at the last moment has so long for it: some journeys there and back.
 const HANDSHAKES: Duration = Duration::from_secs(1);
 
+/// Whoever is connecting when no more connections are taken has so long for it: a journey there and
+/// back.
+const CONNECTING: Duration = Duration::from_millis(100);
+
 /// Of those who come too late, so many are told at a time.
 const TOLD_AT_ONCE: u32 = 64;
 
@@ -148,12 +152,15 @@ impl Server {
         if let Some(listener) = &listener
             && take_no_more(listener)
         {
-            // Whoever is connecting has so long for the journeys there and back.
-            let _ = timeout(FIRST_BYTES, refuse()).await;
+            let _ = timeout(CONNECTING, refuse()).await;
         }
         drop(listener.map(|listener| late.let_in_the_last(listener)));
         // They end by themselves once they are told.
-        let _ = timeout(FIRST_BYTES, late.places.acquire_many(TOLD_AT_ONCE)).await;
+        let told = match app.tls() {
+            None => FIRST_BYTES,
+            Some(_) => HANDSHAKES,
+        };
+        let _ = timeout(told, late.places.acquire_many(TOLD_AT_ONCE)).await;
         if drained.is_err() {
             let seconds = limits.drain_seconds;
             tracing::warn!(seconds, "connections were cut off");
@@ -285,9 +292,9 @@ impl Door {
     }
 }
 
-/// Has the system drop what opens new connections, while those that are being opened arrive, so that
-/// none is open and unheard when the listener closes. Its sender tries again a second later, with
-/// whoever listens then. Whether the system can: Linux can.
+/// Has the system drop what opens new connections, while those that are being opened arrive: between
+/// the last that is accepted and the listener's end none comes that would be open and unheard. Its
+/// sender tries again a second later, with whoever listens then. Whether the system can: Linux can.
 #[cfg(target_os = "linux")]
 fn take_no_more(listener: &TcpListener) -> bool {
     use socket2::{SockFilter, SockRef};

@@ -36,6 +36,7 @@ pub(crate) struct Metrics {
     pub(crate) rejected: Family<OfRoute, Counter>,
     pub(crate) truncated: Counter,
     pub(crate) cancelled_rows: Counter,
+    pub(crate) given_up_rows: Counter,
     pub(crate) reloads: Counter,
 }
 
@@ -122,6 +123,12 @@ impl Metrics {
                 all,
                 "cancelled_rows",
                 "Rows whose request was gone before they were computed",
+                Counter::default(),
+            ),
+            given_up_rows: told(
+                all,
+                "given_up_rows",
+                "Rows that waited too long while too much was asked for",
                 Counter::default(),
             ),
             reloads: told(

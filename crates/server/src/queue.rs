@@ -189,14 +189,20 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         0
     }
 
-    /// Drops the requests that are `late`, of those of which no row has left yet; returns their rows.
-    pub(crate) fn give_up(&mut self, late: impl Fn(&L, Whole<'_, R>) -> bool) -> Vec<R> {
-        let (mut dropped, cost) = (Vec::new(), &mut self.cost);
+    /// Drops the requests that are `late`, of those of which no row has left yet: in each lane the
+    /// oldest first, none that would make it more than `most` in all. Returns their rows.
+    pub(crate) fn give_up(
+        &mut self,
+        most: usize,
+        late: impl Fn(&L, Whole<'_, R>) -> bool,
+    ) -> Vec<R> {
+        let (mut dropped, mut more, cost) = (Vec::new(), most, &mut self.cost);
         for Lane { key, requests } in &mut self.lanes {
             requests.retain_mut(|request| {
                 let whole = request.whole();
-                let gone = whole.is_some_and(|whole| late(key, whole));
+                let gone = whole.is_some_and(|whole| whole.cost <= more && late(key, whole));
                 if gone {
+                    more -= request.cost;
                     *cost -= request.cost;
                     dropped.extend(request.rows.drain(..).map(|(_, row)| row));
                 }

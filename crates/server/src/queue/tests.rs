@@ -111,29 +111,40 @@ impl Simulation {
 
     /// Gives up some of those of which no row has left.
     fn give_up(&mut self) {
-        let (number, whole) = (self.requests.len(), self.random.random_range(1..4));
-        let late = |&(request, _): &Row| (request + number).is_multiple_of(whole);
-        let mut left: Vec<Row> = Vec::new();
-        for &number in &self.waiting {
-            let request = &self.requests[number];
-            if request.left == 0 && late(&(number, 0)) {
-                left.extend((0..request.costs.len()).map(|row| (number, row)));
-            }
-        }
+        let (every, offset) = (self.random.random_range(1..4), self.requests.len());
+        let most = self.random.random_range(0..20_000);
+        let late = |number: usize| (number + offset).is_multiple_of(every);
         let requests = &self.requests;
-        let mut dropped = self.queue.give_up(|lane, whole| {
-            let request = &requests[whole.first.0];
+        let dropped = self.queue.give_up(most, |lane, whole| {
+            let (number, row) = *whole.first;
+            let request = &requests[number];
+            assert_eq!((row, request.left), (0, 0), "a row of it has left");
             assert_eq!(*lane, request.lane);
             assert_eq!(whole.rows, request.costs.len());
             assert_eq!(whole.cost, request.costs.iter().sum::<usize>());
-            late(whole.first)
+            late(number)
         });
-        dropped.sort_unstable();
-        assert_eq!(dropped, left, "all rows of those, and no others");
+        let mut more = most;
+        for rows in dropped.chunk_by(|a, b| a.0 == b.0) {
+            let number = rows[0].0;
+            let all = (0..requests[number].costs.len()).map(|row| (number, row));
+            assert!(rows.iter().copied().eq(all), "a part of a request");
+            assert!(late(number) && self.waiting.remove(&number));
+            let cost: usize = requests[number].costs.iter().sum();
+            assert!(cost <= more, "more than there should be");
+            more -= cost;
+            self.given_up += 1;
+        }
         for (number, _) in dropped {
-            self.given_up += usize::from(self.waiting.remove(&number));
             self.requests[number].cancelled = true;
         }
+        // Whoever is late and stays would have been too much.
+        for &number in &self.waiting {
+            let request = &self.requests[number];
+            let cost: usize = request.costs.iter().sum();
+            assert!(!late(number) || request.left > 0 || cost > more);
+        }
+        self.check();
     }
 
     /// Computes a batch; returns how long that takes.
