@@ -6,6 +6,9 @@
 
 use std::collections::VecDeque;
 
+/// So many requests whose next row is too long for a batch are looked past.
+const MOST_PASSED: usize = 16;
+
 /// A request, for [`Queue::cancel`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Ticket(u64);
@@ -151,23 +154,30 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         Some(&self.lanes[self.oldest()?].key)
     }
 
-    /// Takes rows that cost at most `budget` together, but at least one.
+    /// Takes rows that cost at most `budget` together, but at least one. Where one is too much, shorter
+    /// ones that came a little later go with the batch; it is the first, or nearer to it, next time.
     pub(crate) fn take(&mut self, budget: usize) -> Option<Taken<L, R>> {
         let at = self.oldest()?;
         let mut rows = Vec::new();
-        let mut cost = 0;
-        while let Some(mut request) = self.lanes[at].requests.pop_front() {
-            let fits = |row: &(usize, R)| rows.is_empty() || cost + row.0 <= budget;
-            let Some((own, row)) = request.rows.pop_front_if(|row| fits(row)) else {
-                self.lanes[at].requests.push_front(request);
-                break;
+        let (mut cost, mut passed) = (0, 0);
+        while passed < MOST_PASSED
+            && let Some(request) = self.lanes[at].requests.get_mut(passed)
+        {
+            let fits = |row: &mut (usize, R)| rows.is_empty() || cost + row.0 <= budget;
+            let Some((own, row)) = request.rows.pop_front_if(fits) else {
+                passed += 1;
+                continue;
             };
             cost += own;
             request.cost -= own;
             rows.push(row);
-            if !request.rows.is_empty() {
-                request.turn = self.turn();
-                self.lanes[at].requests.push_back(request);
+            let turn = self.turn();
+            let requests = &mut self.lanes[at].requests;
+            if let Some(mut request) = requests.remove(passed)
+                && !request.rows.is_empty()
+            {
+                request.turn = turn;
+                requests.push_back(request);
             }
         }
         self.cost -= cost;

@@ -262,6 +262,19 @@ fn behind_a_request_of_any_size_there_is_room_for_small_ones() {
 }
 
 #[test]
+fn shorter_rows_fill_a_batch_and_the_longer_one_is_next() {
+    let mut queue = Queue::new(usize::MAX);
+    for (number, cost) in [60, 50, 30, 20, 5].into_iter().enumerate() {
+        queue.push(&0, vec![(cost, (number, 0))]).unwrap();
+    }
+    let numbers = |taken: Taken<i32, Row>| taken.rows.into_iter().map(|row| row.0);
+    let batches: Vec<Vec<usize>> = std::iter::from_fn(|| queue.take(100))
+        .map(|taken| numbers(taken).collect())
+        .collect();
+    assert_eq!(batches, [vec![0, 2, 4], vec![1, 3]]);
+}
+
+#[test]
 fn lanes_take_turns() {
     let mut queue = Queue::new(usize::MAX);
     for lane in 0..3_u8 {
