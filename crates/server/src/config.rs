@@ -98,7 +98,8 @@ pub struct Limits {
     pub queue_ms: u64,
     /// The same while twice as much is asked for as can be done, or more, if it is less: who is answered
     /// then is answered soon. In between, something in between: beyond 1.5 times at once, before once it
-    /// lasts. Who waits for longer all the same, by more than a batch takes, gets 429 then.
+    /// lasts. Who waits for longer all the same, by more than a batch takes, gets 429 then, as long as
+    /// others are refused.
     pub overload_ms: u64,
     /// Milliseconds after which a 429 is told: whoever asks again at once takes the less of the
     /// processor.
