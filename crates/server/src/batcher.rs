@@ -36,6 +36,10 @@ const FIRST_COST: usize = 1024;
 /// long it takes.
 const EFFICIENT_COST: usize = 192;
 
+/// A row lets shorter ones pass until those cost so many times as much as it does: with less, callers wait
+/// longer on the whole, with more, long rows do (docs/serve.md).
+const YIELDS: usize = 6;
+
 /// A request may wait so many times as long as its rows beyond the first take, beyond what every
 /// request may.
 const PATIENCE: f64 = 4.0;
@@ -416,8 +420,10 @@ fn work(shared: &Shared) {
             state = shared.lock();
         }
         let taken = loop {
-            let budget = state.queue.next_lane().map(|lane| budget(shared, lane));
-            if let Some(taken) = budget.and_then(|budget| state.queue.take(budget)) {
+            let yields = yields(&mut state);
+            let next = state.queue.next_lane(yields);
+            let budget = next.map(|(lane, waits)| budget(shared, lane, waits));
+            if let Some(taken) = budget.and_then(|budget| state.queue.take(budget, yields)) {
                 break taken;
             }
             if state.closed {
@@ -436,13 +442,23 @@ fn work(shared: &Shared) {
     }
 }
 
-/// What a batch may cost.
-fn budget(shared: &Shared, lane: &Lane) -> usize {
+/// What a batch may cost where so much waits: half of it, so that the first need not wait for the last.
+fn budget(shared: &Shared, lane: &Lane, waits: usize) -> usize {
     let by_time = match lane.model.pace() {
         Some(pace) => (pace * shared.batch_time.as_secs_f64()) as usize,
         None => FIRST_COST,
     };
-    by_time.max(EFFICIENT_COST).min(shared.batch_tokens)
+    let budget = by_time.min(waits / 2).max(EFFICIENT_COST);
+    budget.min(shared.batch_tokens)
+}
+
+/// How many times its cost a row lets pass. While too much is asked for, nothing: long ones would be
+/// given up before all others.
+fn yields(state: &mut State) -> usize {
+    match state.load.excess(Instant::now()) > 0.0 {
+        true => 0,
+        false => YIELDS,
+    }
 }
 
 fn run(shared: &Shared, taken: Taken<Lane, Job>) {

@@ -1,10 +1,12 @@
 //! What waits to be computed, and what goes next: pure bookkeeping, without threads or clocks.
 //!
 //! Rows wait in lanes; those of one lane can go through an engine together. A batch takes from the
-//! lane whose turn is the oldest, one row of each of its requests in turn, so that a request of a
-//! thousand rows holds up no request of one.
+//! lane with the row whose turn is the oldest, and one row of each of its requests in turn, so that a
+//! request of a thousand rows holds up no request of one. A row's turn counts as later than it is by a
+//! multiple of what the row costs: short ones that came a little later need not wait for a long one.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 
 /// So many requests whose next row is too long for a batch are looked past.
 const MOST_PASSED: usize = 16;
@@ -32,18 +34,29 @@ pub(crate) struct Queue<L, R> {
     cost: usize,
     most: usize,
     next: u64,
+    /// Cost of all rows whose turn has come so far.
+    come: u64,
 }
 
 struct Lane<L, R> {
     key: L,
-    /// Never empty.
-    requests: VecDeque<Request<R>>,
+    /// Never empty; by their turns.
+    requests: Vec<Request<R>>,
+}
+
+/// When a turn came.
+#[derive(Clone, Copy)]
+struct Turn {
+    /// In the order of all turns.
+    number: u64,
+    /// Cost of all rows whose turns came before.
+    come: u64,
 }
 
 struct Request<R> {
     ticket: Ticket,
-    /// When its turn came, in the order of all turns.
-    turn: u64,
+    /// Of the next of its rows.
+    turn: Turn,
     /// Of its rows that wait.
     cost: usize,
     /// Of all its rows.
@@ -55,6 +68,14 @@ struct Request<R> {
 }
 
 impl<R> Request<R> {
+    /// Where its next row stands, the lowest first: as if so many times its own cost had come before it
+    /// that came after it.
+    fn place(&self, yields: usize) -> (u64, u64) {
+        let cost = self.rows.front().map_or(0, |row| row.0);
+        let Turn { number, come } = self.turn;
+        (come + (yields * cost) as u64, number)
+    }
+
     /// What as many of its rows as another has cost, about.
     fn ahead_of(&self, rows: usize) -> usize {
         (self.whole * rows.min(self.count)).div_ceil(self.count)
@@ -79,6 +100,7 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
             cost: 0,
             most,
             next: 0,
+            come: 0,
         }
     }
 
@@ -125,8 +147,8 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         if self.ahead(rows.len()) >= self.most {
             return Err(rows);
         }
-        let turn = self.turn();
-        let ticket = Ticket(turn);
+        let turn = self.turn(rows.first().map_or(0, |row| row.0));
+        let ticket = Ticket(turn.number);
         if rows.is_empty() {
             return Ok(ticket);
         }
@@ -140,30 +162,36 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
             rows: rows.into(),
         };
         match self.lanes.iter_mut().find(|lane| lane.key == *key) {
-            Some(lane) => lane.requests.push_back(request),
+            Some(lane) => lane.requests.push(request),
             None => self.lanes.push(Lane {
                 key: key.clone(),
-                requests: [request].into(),
+                requests: vec![request],
             }),
         }
         Ok(ticket)
     }
 
-    /// The lane that is next.
-    pub(crate) fn next_lane(&self) -> Option<&L> {
-        Some(&self.lanes[self.oldest()?].key)
+    /// The lane that is next, and what its rows cost.
+    pub(crate) fn next_lane(&self, yields: usize) -> Option<(&L, usize)> {
+        let lane = &self.lanes[self.first(yields)?];
+        Some((&lane.key, lane.requests.iter().map(|r| r.cost).sum()))
     }
 
-    /// Takes rows that cost at most `budget` together, but at least one. Where one is too much, shorter
-    /// ones that came a little later go with the batch; it is the first, or nearer to it, next time.
-    pub(crate) fn take(&mut self, budget: usize) -> Option<Taken<L, R>> {
-        let at = self.oldest()?;
+    /// Takes rows that cost at most `budget` together, but at least one: the oldest, each of which lets
+    /// shorter ones pass that came after it, until those cost `yields` times as much. Where one is too
+    /// much for the batch, shorter ones behind it go with it.
+    pub(crate) fn take(&mut self, budget: usize, yields: usize) -> Option<Taken<L, R>> {
+        let at = self.first(yields)?;
+        let requests = self.lanes[at].requests.iter().enumerate();
+        let places = requests.map(|(at, request)| Reverse((request.place(yields), at)));
+        let mut places: BinaryHeap<_> = places.collect();
         let mut rows = Vec::new();
         let (mut cost, mut passed) = (0, 0);
         while passed < MOST_PASSED
-            && let Some(request) = self.lanes[at].requests.get_mut(passed)
+            && let Some(Reverse((_, own_at))) = places.pop()
         {
             let fits = |row: &mut (usize, R)| rows.is_empty() || cost + row.0 <= budget;
+            let request = &mut self.lanes[at].requests[own_at];
             let Some((own, row)) = request.rows.pop_front_if(fits) else {
                 passed += 1;
                 continue;
@@ -171,17 +199,18 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
             cost += own;
             request.cost -= own;
             rows.push(row);
-            let turn = self.turn();
-            let requests = &mut self.lanes[at].requests;
-            if let Some(mut request) = requests.remove(passed)
-                && !request.rows.is_empty()
-            {
+            if let Some(&(next, _)) = request.rows.front() {
+                let turn = self.turn(next);
+                let request = &mut self.lanes[at].requests[own_at];
                 request.turn = turn;
-                requests.push_back(request);
+                places.push(Reverse((request.place(yields), own_at)));
             }
         }
         self.cost -= cost;
-        let lane = self.lanes[at].key.clone();
+        let lane = &mut self.lanes[at];
+        lane.requests.retain(|request| !request.rows.is_empty());
+        lane.requests.sort_by_key(|request| request.turn.number);
+        let lane = lane.key.clone();
         self.tidy();
         Some(Taken { lane, rows })
     }
@@ -190,7 +219,7 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
     pub(crate) fn cancel(&mut self, ticket: Ticket) -> usize {
         for lane in &mut self.lanes {
             let found = lane.requests.iter().position(|r| r.ticket == ticket);
-            if let Some(request) = found.and_then(|at| lane.requests.remove(at)) {
+            if let Some(request) = found.map(|at| lane.requests.remove(at)) {
                 self.cost -= request.cost;
                 self.tidy();
                 return request.rows.len();
@@ -223,15 +252,22 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         dropped
     }
 
-    fn turn(&mut self) -> u64 {
+    /// The turn of a row that costs so much.
+    fn turn(&mut self, cost: usize) -> Turn {
+        let come = self.come;
+        self.come += cost as u64;
         self.next += 1;
-        self.next
+        let number = self.next;
+        Turn { number, come }
     }
 
-    /// The lane whose first request waits longest.
-    fn oldest(&self) -> Option<usize> {
-        let turn = |at: &usize| self.lanes[*at].requests.front().map(|first| first.turn);
-        (0..self.lanes.len()).min_by_key(turn)
+    /// The lane with the row that is first.
+    fn first(&self, yields: usize) -> Option<usize> {
+        let first = |at: &usize| {
+            let requests = self.lanes[*at].requests.iter();
+            requests.map(|request| request.place(yields)).min()
+        };
+        (0..self.lanes.len()).min_by_key(first)
     }
 
     fn tidy(&mut self) {
