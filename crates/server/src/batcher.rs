@@ -20,7 +20,7 @@ use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::models::Served;
 use crate::problem::{Problem, Result};
-use crate::queue::{Queue, Taken, Ticket};
+use crate::queue::{Budget, Queue, Taken, Ticket};
 use crate::traces;
 
 /// Bytes of a text for each piece that it will have, about.
@@ -442,14 +442,16 @@ fn work(shared: &Shared) {
     }
 }
 
-/// What a batch may cost where so much waits: half of it, so that the first need not wait for the last.
-fn budget(shared: &Shared, lane: &Lane, waits: usize) -> usize {
+/// What a batch may cost where so much waits: about half of it, so that the first need not wait for the
+/// last. A quarter more than is enough, or long rows would be left out of most batches.
+fn budget(shared: &Shared, lane: &Lane, waits: usize) -> Budget {
     let by_time = match lane.model.pace() {
         Some(pace) => (pace * shared.batch_time.as_secs_f64()) as usize,
         None => FIRST_COST,
     };
-    let budget = by_time.min(waits / 2).max(EFFICIENT_COST);
-    budget.min(shared.batch_tokens)
+    let enough = by_time.min(waits / 2).max(EFFICIENT_COST);
+    let most = (enough + enough / 4).min(shared.batch_tokens);
+    Budget { enough, most }
 }
 
 /// How many times its cost a row lets pass. While too much is asked for, nothing: long ones would be

@@ -15,6 +15,15 @@ const MOST_PASSED: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Ticket(u64);
 
+/// What rows that go together cost.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    /// So much is enough.
+    pub(crate) enough: usize,
+    /// More than so much it must not be.
+    pub(crate) most: usize,
+}
+
 /// Rows that go through an engine together.
 pub(crate) struct Taken<L, R> {
     pub(crate) lane: L,
@@ -177,10 +186,11 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         Some((&lane.key, lane.requests.iter().map(|r| r.cost).sum()))
     }
 
-    /// Takes rows that cost at most `budget` together, but at least one: the oldest, each of which lets
-    /// shorter ones pass that came after it, until those cost `yields` times as much. Where one is too
-    /// much for the batch, shorter ones behind it go with it.
-    pub(crate) fn take(&mut self, budget: usize, yields: usize) -> Option<Taken<L, R>> {
+    /// Takes rows until they cost `enough`, and at most `most`, but at least one: the oldest, each of
+    /// which lets shorter ones pass that came after it, until those cost `yields` times as much. Where
+    /// one is too much for the batch, shorter ones behind it go with it.
+    pub(crate) fn take(&mut self, budget: Budget, yields: usize) -> Option<Taken<L, R>> {
+        let Budget { enough, most } = budget;
         let at = self.first(yields)?;
         let requests = self.lanes[at].requests.iter().enumerate();
         let places = requests.map(|(at, request)| Reverse((request.place(yields), at)));
@@ -188,9 +198,10 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         let mut rows = Vec::new();
         let (mut cost, mut passed) = (0, 0);
         while passed < MOST_PASSED
+            && (rows.is_empty() || cost < enough)
             && let Some(Reverse((_, own_at))) = places.pop()
         {
-            let fits = |row: &mut (usize, R)| rows.is_empty() || cost + row.0 <= budget;
+            let fits = |row: &mut (usize, R)| rows.is_empty() || cost + row.0 <= most;
             let request = &mut self.lanes[at].requests[own_at];
             let Some((own, row)) = request.rows.pop_front_if(fits) else {
                 passed += 1;

@@ -162,7 +162,8 @@ impl Simulation {
 
     /// Computes a batch; returns how long that takes.
     fn compute(&mut self) -> usize {
-        let budget = self.random.random_range(1..3000);
+        let enough = self.random.random_range(1..3000);
+        let most = enough + self.random.random_range(0..enough);
         // In an overload nothing passes.
         let yields = match self.random.random_range(0..4) {
             0 => 0,
@@ -170,7 +171,7 @@ impl Simulation {
         };
         let next = self.queue.next_lane(yields);
         let next = next.map(|(lane, cost)| (*lane, cost));
-        let Some(taken) = self.queue.take(budget, yields) else {
+        let Some(taken) = self.queue.take(Budget { enough, most }, yields) else {
             assert!(self.waiting.is_empty(), "rows wait, and none is taken");
             return 1;
         };
@@ -195,7 +196,11 @@ impl Simulation {
                 self.waiting.remove(&number);
             }
         }
-        assert!(cost <= budget || taken.rows.len() == 1, "over the budget");
+        let &(last, row) = taken.rows.last().unwrap();
+        let alone = taken.rows.len() == 1;
+        assert!(cost <= most || alone, "over the budget");
+        let before = cost - self.requests[last].costs[row];
+        assert!(before < enough, "more than enough");
         cost
     }
 
@@ -270,14 +275,22 @@ fn nothing_is_lost_reordered_or_starved_and_budgets_are_kept() {
     }
 }
 
+/// So much, and no more.
+fn exactly(cost: usize) -> Budget {
+    Budget {
+        enough: cost,
+        most: cost,
+    }
+}
+
 #[test]
 fn a_large_request_holds_up_no_small_one() {
     let mut queue = Queue::new(10_000);
     let large = (0..1000).map(|row| (8, (0, row))).collect();
     queue.push(&0, large).unwrap();
-    queue.take(64, 6).unwrap();
+    queue.take(exactly(64), 6).unwrap();
     queue.push(&0, vec![(8, (1, 0))]).unwrap();
-    let next = queue.take(64, 6).unwrap();
+    let next = queue.take(exactly(64), 6).unwrap();
     assert!(next.rows.contains(&(1, 0)));
 }
 
@@ -301,10 +314,25 @@ fn shorter_rows_fill_a_batch_and_the_longer_one_is_next() {
         queue.push(&0, vec![(cost, (number, 0))]).unwrap();
     }
     let numbers = |taken: Taken<i32, Row>| taken.rows.into_iter().map(|row| row.0);
-    let batches: Vec<Vec<usize>> = std::iter::from_fn(|| queue.take(100, 0))
+    let batches: Vec<Vec<usize>> = std::iter::from_fn(|| queue.take(exactly(100), 0))
         .map(|taken| numbers(taken).collect())
         .collect();
     assert_eq!(batches, [vec![0, 2, 4], vec![1, 3]]);
+}
+
+#[test]
+fn a_batch_ends_once_it_has_enough_and_may_have_a_little_more() {
+    let mut queue = Queue::new(usize::MAX);
+    for (number, cost) in [60, 70, 50, 10].into_iter().enumerate() {
+        queue.push(&0, vec![(cost, number)]).unwrap();
+    }
+    let budget = Budget {
+        enough: 100,
+        most: 125,
+    };
+    // The second row would be too much, the third is a little more than enough.
+    assert_eq!(queue.take(budget, 0).unwrap().rows, [0, 2]);
+    assert_eq!(queue.take(budget, 0).unwrap().rows, [1, 3]);
 }
 
 #[test]
@@ -316,7 +344,7 @@ fn a_long_row_lets_shorter_ones_pass_but_not_for_ever() {
         for number in 1..100 {
             queue.push(&0, vec![(10, number)]).unwrap();
         }
-        let order = std::iter::from_fn(|| queue.take(1, yields));
+        let order = std::iter::from_fn(|| queue.take(exactly(1), yields));
         let mut order = order.map(|taken| taken.rows[0]);
         order.position(|number| number == 0).unwrap()
     };
@@ -335,7 +363,7 @@ fn lanes_take_turns() {
     }
     let mut seen: BTreeMap<u8, usize> = BTreeMap::new();
     let mut order = Vec::new();
-    while let Some(taken) = queue.take(2, 6) {
+    while let Some(taken) = queue.take(exactly(2), 6) {
         *seen.entry(taken.lane).or_default() += taken.rows.len();
         order.push(taken.lane);
     }
