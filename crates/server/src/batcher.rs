@@ -1,7 +1,7 @@
 //! The thread that computes: rows of many requests, as many at once as pays.
 //!
 //! A forward pass uses every core, so one runs at a time. While it runs, requests wait in the
-//! [`Queue`]; what waits when it ends makes the next batch, so nothing waits for company that is not
+//! [`Queue`]; the next batch is of what waits when it ends, so nothing waits for company that is not
 //! there. A batch is as large as a token budget and a time budget allow, and the time it takes is
 //! judged by what its model was seen to do.
 
@@ -20,7 +20,7 @@ use crate::load::Load;
 use crate::metrics::Metrics;
 use crate::models::Served;
 use crate::problem::{Problem, Result};
-use crate::queue::{Budget, Queue, Taken, Ticket};
+use crate::queue::{Backlog, Queue, Taken, Ticket};
 use crate::traces;
 
 /// Bytes of a text for each piece that it will have, about.
@@ -35,10 +35,6 @@ const FIRST_COST: usize = 1024;
 /// Products of fewer rows reach less of what the processor can do: a batch may cost so much however
 /// long it takes.
 const EFFICIENT_COST: usize = 192;
-
-/// A row lets shorter ones pass until those cost so many times as much as it does: with less, callers wait
-/// longer on the whole, with more, long rows do (docs/serve.md).
-const YIELDS: usize = 6;
 
 /// A request may wait so many times as long as its rows beyond the first take, beyond what every
 /// request may.
@@ -420,10 +416,9 @@ fn work(shared: &Shared) {
             state = shared.lock();
         }
         let taken = loop {
-            let yields = yields(&mut state);
-            let next = state.queue.next_lane(yields);
-            let budget = next.map(|(lane, waits)| budget(shared, lane, waits));
-            if let Some(taken) = budget.and_then(|budget| state.queue.take(budget, yields)) {
+            let next = state.queue.next_lane();
+            let budget = next.map(|(lane, backlog)| budget(shared, lane, backlog));
+            if let Some(taken) = budget.and_then(|budget| state.queue.take(budget)) {
                 break taken;
             }
             if state.closed {
@@ -442,25 +437,18 @@ fn work(shared: &Shared) {
     }
 }
 
-/// What a batch may cost where so much waits: about half of it, so that the first need not wait for the
-/// last. A quarter more than is enough, or long rows would be left out of most batches.
-fn budget(shared: &Shared, lane: &Lane, waits: usize) -> Budget {
+/// What a batch may cost. Of what many wait for, half: the first need not wait for the last.
+fn budget(shared: &Shared, lane: &Lane, backlog: Backlog) -> usize {
     let by_time = match lane.model.pace() {
         Some(pace) => (pace * shared.batch_time.as_secs_f64()) as usize,
         None => FIRST_COST,
     };
-    let enough = by_time.min(waits / 2).max(EFFICIENT_COST);
-    let most = (enough + enough / 4).min(shared.batch_tokens);
-    Budget { enough, most }
-}
-
-/// How many times its cost a row lets pass. While too much is asked for, nothing: long ones would be
-/// given up before all others.
-fn yields(state: &mut State) -> usize {
-    match state.load.excess(Instant::now()) > 0.0 {
-        true => 0,
-        false => YIELDS,
-    }
+    let share = match backlog.requests {
+        0 | 1 => backlog.cost,
+        _ => backlog.cost / 2,
+    };
+    let budget = by_time.min(share).max(EFFICIENT_COST);
+    budget.min(shared.batch_tokens)
 }
 
 fn run(shared: &Shared, taken: Taken<Lane, Job>) {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// which a few that come together are not many; how much counts once it lasts by the longer one: spells in
 /// which a machine does less than usual end within seconds.
 const LATELY: Duration = Duration::from_millis(100);
-const FEW: f64 = 10.0;
+const FEW: f64 = 20.0;
 const LASTING: Duration = Duration::from_secs(5);
 
 /// Seconds of computing that are asked for each second: what is asked for longer ago than a memory

@@ -1,12 +1,10 @@
 //! What waits to be computed, and what goes next: pure bookkeeping, without threads or clocks.
 //!
 //! Rows wait in lanes; those of one lane can go through an engine together. A batch takes from the
-//! lane with the row whose turn is the oldest, and one row of each of its requests in turn, so that a
-//! request of a thousand rows holds up no request of one. A row's turn counts as later than it is by a
-//! multiple of what the row costs: short ones that came a little later need not wait for a long one.
+//! lane whose turn is the oldest, one row of each of its requests in turn, so that a request of a
+//! thousand rows holds up no request of one.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 
 /// So many requests whose next row is too long for a batch are looked past.
 const MOST_PASSED: usize = 16;
@@ -15,19 +13,18 @@ const MOST_PASSED: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Ticket(u64);
 
-/// What rows that go together cost.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Budget {
-    /// So much is enough.
-    pub(crate) enough: usize,
-    /// More than so much it must not be.
-    pub(crate) most: usize,
-}
-
 /// Rows that go through an engine together.
 pub(crate) struct Taken<L, R> {
     pub(crate) lane: L,
     pub(crate) rows: Vec<R>,
+}
+
+/// What waits in a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    pub(crate) requests: usize,
+    /// Of all their rows.
+    pub(crate) cost: usize,
 }
 
 /// A request of which no row has left yet.
@@ -43,29 +40,18 @@ pub(crate) struct Queue<L, R> {
     cost: usize,
     most: usize,
     next: u64,
-    /// Cost of all rows whose turn has come so far.
-    come: u64,
 }
 
 struct Lane<L, R> {
     key: L,
-    /// Never empty; by their turns.
-    requests: Vec<Request<R>>,
-}
-
-/// When a turn came.
-#[derive(Clone, Copy)]
-struct Turn {
-    /// In the order of all turns.
-    number: u64,
-    /// Cost of all rows whose turns came before.
-    come: u64,
+    /// Never empty.
+    requests: VecDeque<Request<R>>,
 }
 
 struct Request<R> {
     ticket: Ticket,
-    /// Of the next of its rows.
-    turn: Turn,
+    /// When its turn came, in the order of all turns.
+    turn: u64,
     /// Of its rows that wait.
     cost: usize,
     /// Of all its rows.
@@ -77,14 +63,6 @@ struct Request<R> {
 }
 
 impl<R> Request<R> {
-    /// Where its next row stands, the lowest first: as if so many times its own cost had come before it
-    /// that came after it.
-    fn place(&self, yields: usize) -> (u64, u64) {
-        let cost = self.rows.front().map_or(0, |row| row.0);
-        let Turn { number, come } = self.turn;
-        (come + (yields * cost) as u64, number)
-    }
-
     /// What as many of its rows as another has cost, about.
     fn ahead_of(&self, rows: usize) -> usize {
         (self.whole * rows.min(self.count)).div_ceil(self.count)
@@ -109,7 +87,6 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
             cost: 0,
             most,
             next: 0,
-            come: 0,
         }
     }
 
@@ -156,8 +133,8 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         if self.ahead(rows.len()) >= self.most {
             return Err(rows);
         }
-        let turn = self.turn(rows.first().map_or(0, |row| row.0));
-        let ticket = Ticket(turn.number);
+        let turn = self.turn();
+        let ticket = Ticket(turn);
         if rows.is_empty() {
             return Ok(ticket);
         }
@@ -171,38 +148,33 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
             rows: rows.into(),
         };
         match self.lanes.iter_mut().find(|lane| lane.key == *key) {
-            Some(lane) => lane.requests.push(request),
+            Some(lane) => lane.requests.push_back(request),
             None => self.lanes.push(Lane {
                 key: key.clone(),
-                requests: vec![request],
+                requests: [request].into(),
             }),
         }
         Ok(ticket)
     }
 
-    /// The lane that is next, and what its rows cost.
-    pub(crate) fn next_lane(&self, yields: usize) -> Option<(&L, usize)> {
-        let lane = &self.lanes[self.first(yields)?];
-        Some((&lane.key, lane.requests.iter().map(|r| r.cost).sum()))
+    /// The lane that is next, and what waits there.
+    pub(crate) fn next_lane(&self) -> Option<(&L, Backlog)> {
+        let Lane { key, requests } = &self.lanes[self.oldest()?];
+        let cost = requests.iter().map(|request| request.cost).sum();
+        let requests = requests.len();
+        Some((key, Backlog { requests, cost }))
     }
 
-    /// Takes rows until they cost `enough`, and at most `most`, but at least one: the oldest, each of
-    /// which lets shorter ones pass that came after it, until those cost `yields` times as much. Where
-    /// one is too much for the batch, shorter ones behind it go with it.
-    pub(crate) fn take(&mut self, budget: Budget, yields: usize) -> Option<Taken<L, R>> {
-        let Budget { enough, most } = budget;
-        let at = self.first(yields)?;
-        let requests = self.lanes[at].requests.iter().enumerate();
-        let places = requests.map(|(at, request)| Reverse((request.place(yields), at)));
-        let mut places: BinaryHeap<_> = places.collect();
+    /// Takes rows that cost at most `budget` together, but at least one. Where one is too much, shorter
+    /// ones that came a little later go with the batch; it is the first, or nearer to it, next time.
+    pub(crate) fn take(&mut self, budget: usize) -> Option<Taken<L, R>> {
+        let at = self.oldest()?;
         let mut rows = Vec::new();
         let (mut cost, mut passed) = (0, 0);
         while passed < MOST_PASSED
-            && (rows.is_empty() || cost < enough)
-            && let Some(Reverse((_, own_at))) = places.pop()
+            && let Some(request) = self.lanes[at].requests.get_mut(passed)
         {
-            let fits = |row: &mut (usize, R)| rows.is_empty() || cost + row.0 <= most;
-            let request = &mut self.lanes[at].requests[own_at];
+            let fits = |row: &mut (usize, R)| rows.is_empty() || cost + row.0 <= budget;
             let Some((own, row)) = request.rows.pop_front_if(fits) else {
                 passed += 1;
                 continue;
@@ -210,18 +182,17 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
             cost += own;
             request.cost -= own;
             rows.push(row);
-            if let Some(&(next, _)) = request.rows.front() {
-                let turn = self.turn(next);
-                let request = &mut self.lanes[at].requests[own_at];
+            let turn = self.turn();
+            let requests = &mut self.lanes[at].requests;
+            if let Some(mut request) = requests.remove(passed)
+                && !request.rows.is_empty()
+            {
                 request.turn = turn;
-                places.push(Reverse((request.place(yields), own_at)));
+                requests.push_back(request);
             }
         }
         self.cost -= cost;
-        let lane = &mut self.lanes[at];
-        lane.requests.retain(|request| !request.rows.is_empty());
-        lane.requests.sort_by_key(|request| request.turn.number);
-        let lane = lane.key.clone();
+        let lane = self.lanes[at].key.clone();
         self.tidy();
         Some(Taken { lane, rows })
     }
@@ -230,7 +201,7 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
     pub(crate) fn cancel(&mut self, ticket: Ticket) -> usize {
         for lane in &mut self.lanes {
             let found = lane.requests.iter().position(|r| r.ticket == ticket);
-            if let Some(request) = found.map(|at| lane.requests.remove(at)) {
+            if let Some(request) = found.and_then(|at| lane.requests.remove(at)) {
                 self.cost -= request.cost;
                 self.tidy();
                 return request.rows.len();
@@ -263,22 +234,15 @@ impl<L: PartialEq + Clone, R> Queue<L, R> {
         dropped
     }
 
-    /// The turn of a row that costs so much.
-    fn turn(&mut self, cost: usize) -> Turn {
-        let come = self.come;
-        self.come += cost as u64;
+    fn turn(&mut self) -> u64 {
         self.next += 1;
-        let number = self.next;
-        Turn { number, come }
+        self.next
     }
 
-    /// The lane with the row that is first.
-    fn first(&self, yields: usize) -> Option<usize> {
-        let first = |at: &usize| {
-            let requests = self.lanes[*at].requests.iter();
-            requests.map(|request| request.place(yields)).min()
-        };
-        (0..self.lanes.len()).min_by_key(first)
+    /// The lane whose first request waits longest.
+    fn oldest(&self) -> Option<usize> {
+        let turn = |at: &usize| self.lanes[*at].requests.front().map(|first| first.turn);
+        (0..self.lanes.len()).min_by_key(turn)
     }
 
     fn tidy(&mut self) {

@@ -18,15 +18,10 @@ struct Request {
     /// Rows that left so far.
     left: usize,
     cancelled: bool,
-    /// Until its first row left, what the rows cost that were the first of a batch though their turns
-    /// came after its own.
-    passed: usize,
     /// Requests that waited when it came.
     before: usize,
-    /// Until its first row left, batches of which the first row's turn had come before its own.
+    /// Batches since it came, until its first row left.
     batches: usize,
-    /// When the turn of the next of its rows came.
-    turn: usize,
 }
 
 /// A server that computes a batch after the other, while requests come and go.
@@ -34,9 +29,6 @@ struct Simulation {
     random: ChaCha8Rng,
     queue: Queue<u8, Row>,
     most: usize,
-    /// What rows let pass at most, in times of their own cost.
-    yields: usize,
-    turns: usize,
     requests: Vec<Request>,
     refused: usize,
     given_up: usize,
@@ -50,8 +42,6 @@ impl Simulation {
         Self {
             queue: Queue::new(most),
             most,
-            yields: random.random_range(0..8),
-            turns: 0,
             random,
             requests: Vec::new(),
             refused: 0,
@@ -91,17 +81,14 @@ impl Simulation {
             Ok(ticket) => {
                 assert!(!full, "accepted while full");
                 self.waiting.insert(number);
-                self.turns += 1;
                 self.requests.push(Request {
                     lane,
                     ticket,
                     costs,
                     left: 0,
                     cancelled: false,
-                    passed: 0,
                     before,
                     batches: 0,
-                    turn: self.turns,
                 });
             }
         }
@@ -162,23 +149,21 @@ impl Simulation {
 
     /// Computes a batch; returns how long that takes.
     fn compute(&mut self) -> usize {
-        let enough = self.random.random_range(1..3000);
-        let most = enough + self.random.random_range(0..enough);
-        // In an overload nothing passes.
-        let yields = match self.random.random_range(0..4) {
-            0 => 0,
-            _ => self.yields,
-        };
-        let next = self.queue.next_lane(yields);
-        let next = next.map(|(lane, cost)| (*lane, cost));
-        let Some(taken) = self.queue.take(Budget { enough, most }, yields) else {
+        let budget = self.random.random_range(1..3000);
+        for number in &self.waiting {
+            let request = &mut self.requests[*number];
+            request.batches += usize::from(request.left == 0);
+        }
+        let next = self.queue.next_lane();
+        let next = next.map(|(lane, backlog)| (*lane, backlog));
+        let Some(taken) = self.queue.take(budget) else {
             assert!(self.waiting.is_empty(), "rows wait, and none is taken");
             return 1;
         };
         let lane = (self.waiting.iter()).filter(|at| self.requests[**at].lane == taken.lane);
-        let waits: usize = lane.map(|number| self.remain(*number)).sum();
-        assert_eq!(next, Some((taken.lane, waits)));
-        self.fair(taken.rows[0]);
+        let costs: Vec<usize> = lane.map(|number| self.remain(*number)).collect();
+        let (requests, cost) = (costs.len(), costs.iter().sum());
+        assert_eq!(next, Some((taken.lane, Backlog { requests, cost })));
         let mut cost = 0;
         for &(number, row) in &taken.rows {
             let request = &mut self.requests[number];
@@ -188,40 +173,21 @@ impl Simulation {
                 request.left, row,
                 "a request's rows leave in order, each once"
             );
+            // Whoever was there before had a turn first, and a batch has at least one turn.
+            if row == 0 {
+                assert!(
+                    request.batches <= request.before + 1,
+                    "a request was starved"
+                );
+            }
             cost += request.costs[row];
             request.left += 1;
-            self.turns += 1;
-            request.turn = self.turns;
             if request.left == request.costs.len() {
                 self.waiting.remove(&number);
             }
         }
-        let &(last, row) = taken.rows.last().unwrap();
-        let alone = taken.rows.len() == 1;
-        assert!(cost <= most || alone, "over the budget");
-        let before = cost - self.requests[last].costs[row];
-        assert!(before < enough, "more than enough");
+        assert!(cost <= budget || taken.rows.len() == 1, "over the budget");
         cost
-    }
-
-    /// Holds the first row of a batch against those that it comes before: whoever was there before has a
-    /// turn first, and of what came later only so much passes.
-    fn fair(&mut self, (first, row): Row) {
-        let (turn, cost) = (self.requests[first].turn, self.requests[first].costs[row]);
-        for &number in &self.waiting {
-            let request = &mut self.requests[number];
-            if request.left > 0 || number == first {
-                continue;
-            }
-            if turn < request.turn {
-                request.batches += 1;
-                assert!(request.batches <= request.before, "starved by older ones");
-            } else {
-                let most = self.yields * request.costs[0];
-                assert!(request.passed <= most, "more passed than may");
-                request.passed += cost;
-            }
-        }
     }
 
     /// What a request's rows that wait cost.
@@ -275,22 +241,14 @@ fn nothing_is_lost_reordered_or_starved_and_budgets_are_kept() {
     }
 }
 
-/// So much, and no more.
-fn exactly(cost: usize) -> Budget {
-    Budget {
-        enough: cost,
-        most: cost,
-    }
-}
-
 #[test]
 fn a_large_request_holds_up_no_small_one() {
     let mut queue = Queue::new(10_000);
     let large = (0..1000).map(|row| (8, (0, row))).collect();
     queue.push(&0, large).unwrap();
-    queue.take(exactly(64), 6).unwrap();
+    queue.take(64).unwrap();
     queue.push(&0, vec![(8, (1, 0))]).unwrap();
-    let next = queue.take(exactly(64), 6).unwrap();
+    let next = queue.take(64).unwrap();
     assert!(next.rows.contains(&(1, 0)));
 }
 
@@ -314,44 +272,10 @@ fn shorter_rows_fill_a_batch_and_the_longer_one_is_next() {
         queue.push(&0, vec![(cost, (number, 0))]).unwrap();
     }
     let numbers = |taken: Taken<i32, Row>| taken.rows.into_iter().map(|row| row.0);
-    let batches: Vec<Vec<usize>> = std::iter::from_fn(|| queue.take(exactly(100), 0))
+    let batches: Vec<Vec<usize>> = std::iter::from_fn(|| queue.take(100))
         .map(|taken| numbers(taken).collect())
         .collect();
     assert_eq!(batches, [vec![0, 2, 4], vec![1, 3]]);
-}
-
-#[test]
-fn a_batch_ends_once_it_has_enough_and_may_have_a_little_more() {
-    let mut queue = Queue::new(usize::MAX);
-    for (number, cost) in [60, 70, 50, 10].into_iter().enumerate() {
-        queue.push(&0, vec![(cost, number)]).unwrap();
-    }
-    let budget = Budget {
-        enough: 100,
-        most: 125,
-    };
-    // The second row would be too much, the third is a little more than enough.
-    assert_eq!(queue.take(budget, 0).unwrap().rows, [0, 2]);
-    assert_eq!(queue.take(budget, 0).unwrap().rows, [1, 3]);
-}
-
-#[test]
-fn a_long_row_lets_shorter_ones_pass_but_not_for_ever() {
-    // Of a long row and many short ones behind it, a batch each.
-    let place = |yields| {
-        let mut queue = Queue::new(usize::MAX);
-        queue.push(&0, vec![(100, 0)]).unwrap();
-        for number in 1..100 {
-            queue.push(&0, vec![(10, number)]).unwrap();
-        }
-        let order = std::iter::from_fn(|| queue.take(exactly(1), yields));
-        let mut order = order.map(|taken| taken.rows[0]);
-        order.position(|number| number == 0).unwrap()
-    };
-    assert_eq!(place(0), 0);
-    // The last that passes: 100 of the long row and 160 of short ones came before it, it lets 30 pass itself.
-    assert_eq!(place(3), 17);
-    assert_eq!(place(6), 44);
 }
 
 #[test]
@@ -363,7 +287,7 @@ fn lanes_take_turns() {
     }
     let mut seen: BTreeMap<u8, usize> = BTreeMap::new();
     let mut order = Vec::new();
-    while let Some(taken) = queue.take(exactly(2), 6) {
+    while let Some(taken) = queue.take(2) {
         *seen.entry(taken.lane).or_default() += taken.rows.len();
         order.push(taken.lane);
     }
